@@ -1,0 +1,1 @@
+"""Networks (torch): the offline half of what the vehicle runs as ONNX."""

@@ -1,0 +1,1 @@
+"""A frame in, masks out: no ROS and no torch here."""

@@ -1,0 +1,1 @@
+"""A procedural night drive with exact labels: input that needs no download."""

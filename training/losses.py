@@ -1,0 +1,82 @@
+"""Losses as pure functions; each names its source."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from nightseg_ros.core.labels import UNLABELLED
+
+# Share of each class's pixels in Cityscapes, from DANNet's code.
+CLASS_SHARES = (
+    0.36869696, 0.06084986, 0.22824049, 0.00655399, 0.00877272, 0.01227341, 0.00207795,
+    0.0055127, 0.15928651, 0.01157818, 0.04018982, 0.01218957, 0.00135122, 0.06994545,
+    0.00267456, 0.00235192, 0.00232904, 0.00098658, 0.00413907,
+)  # fmt: skip
+
+
+def class_weights(std: float = 0.05, mean: float = 1.0) -> Tensor:
+    """Return DANNet's class weights, float [19] (its equation 8).
+
+    w_k = (mean(ln a) - ln a_k) / std(ln a) * std + mean, with the unbiased deviation.
+    """
+    logs = torch.log(torch.tensor(CLASS_SHARES))
+    return (logs.mean() - logs) / logs.std() * std + mean
+
+
+def segmentation_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return cross entropy over the labelled pixels, class-weighted mean; 0 where there are none.
+
+    Args:
+        logits: [N, K, h, w].
+        labels: int64 [N, h, w], 255 = ignore.
+        weights: [K] or None.
+    """
+    loss = F.cross_entropy(
+        logits, labels, weight=weights, ignore_index=UNLABELLED, reduction='sum'
+    )
+    valid = labels[labels != UNLABELLED]
+    total = weights[valid].sum() if weights is not None else valid.numel()
+    return loss / max(float(total), 1.0)
+
+
+def label_boundaries(labels: Tensor, width: int = 3) -> Tensor:
+    """Return where classes meet, float [N, 1, h, w] of 0 and 1, from int64 [N, h, w].
+
+    A pixel is boundary when its ``width`` x ``width`` neighbourhood holds two labels; borders of
+    ignored regions count too (PIDNet draws its edges the same way).
+    """
+    x = labels.float().unsqueeze(1)
+    padding = width // 2
+    largest = F.max_pool2d(x, width, stride=1, padding=padding)
+    smallest = -F.max_pool2d(-x, width, stride=1, padding=padding)
+    return (largest != smallest).float()
+
+
+def boundary_loss(logits: Tensor, boundaries: Tensor) -> Tensor:
+    """Return balanced binary cross entropy of the boundary branch (PIDNet, its loss l1).
+
+    Args:
+        logits: [N, 1, h, w].
+        boundaries: 0 or 1, [N, 1, h, w].
+    """
+    share = boundaries.mean()
+    weight = torch.where(boundaries > 0.5, 1 - share, share)
+    return F.binary_cross_entropy_with_logits(logits, boundaries, weight=weight)
+
+
+def exposure_target(image: Tensor) -> Tensor:
+    """Return V = max(R, G, B), [N, 1, H, W], of RGB in [0, 1] [N, 3, H, W] (NightCity, 4.2)."""
+    return image.amax(dim=1, keepdim=True)
+
+
+def exposure_loss(predicted: Tensor, image: Tensor) -> Tensor:
+    """Return EGNet's L1 between predicted exposure and V (NightCity, equation 3).
+
+    Args:
+        predicted: [N, 1, h, w] in [0, 1].
+        image: RGB in [0, 1], [N, 3, H, W]; V is averaged down to h x w.
+    """
+    target = F.adaptive_avg_pool2d(exposure_target(image), predicted.shape[-2:])
+    return F.l1_loss(predicted, target)
