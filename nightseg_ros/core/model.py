@@ -1,0 +1,138 @@
+"""Released models: where they are, what they must look like, what their card says."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+DEFAULT_MODEL = 'student_384x640.onnx'
+
+IMAGE = 'image'
+LABELS = 'labels'
+CONFIDENCE = 'confidence'
+EXPOSURE = 'exposure'
+
+
+class ModelError(ValueError):
+    """A model is missing or not a released model; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A released model that was read and checked.
+
+    Attributes:
+        path: its file.
+        content: the ONNX file's bytes.
+        height, width: fixed size of its input.
+        has_exposure: whether it has an ``exposure`` output.
+        card: what its metadata says: classes, data, licence, metrics.
+        sha256: of the file, hexadecimal.
+    """
+
+    path: Path
+    content: bytes
+    height: int
+    width: int
+    has_exposure: bool
+    card: Mapping[str, str]
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """File name without suffix."""
+        return self.path.stem
+
+
+def released_model(name: str = DEFAULT_MODEL) -> Path:
+    """Return the path of a released model, installed or in a checkout.
+
+    Looks upwards from this package for ``share/nightseg_ros/models`` (pip, colcon) and
+    ``models/released`` (a checkout, an editable or symlinked install).
+
+    Raises:
+        ModelError: when there is none.
+    """
+    here = Path(__file__)
+    # A symlinked install is reached both by its own path and by where its links lead.
+    for start in (here.absolute(), here.resolve()):
+        for parent in start.parents:
+            for folder in ('models/released', 'share/nightseg_ros/models'):
+                candidate = parent / folder / name
+                if candidate.is_file():
+                    return candidate
+    raise ModelError(
+        f"the released model '{name}' is not installed: reinstall nightseg_ros, "
+        'or give the path of an exported ONNX file (parameter model_path)'
+    )
+
+
+def load_model(path: str | Path | None = None) -> Model:
+    """Read and check a released model.
+
+    Args:
+        path: an ONNX file; None or '' takes the released one.
+
+    Raises:
+        ModelError: when the file is missing, corrupt, or has other inputs and outputs.
+    """
+    path = Path(path).expanduser() if path else released_model()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f'cannot read the model {path}: {error.strerror}; '
+            'leave model_path empty for the released model'
+        ) from error
+    try:
+        proto = onnx.load_model_from_string(content)
+        onnx.checker.check_model(proto)
+    except Exception as error:  # protobuf's and the checker's errors share no base class
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f'{path} is no valid ONNX file ({reason}): it may be truncated; copy it again'
+        ) from error
+    height, width, outputs = _signature(proto, path)
+    return Model(
+        path=path,
+        content=content,
+        height=height,
+        width=width,
+        has_exposure=EXPOSURE in outputs,
+        card={entry.key: entry.value for entry in proto.metadata_props},
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def _signature(proto: onnx.ModelProto, path: Path) -> tuple[int, int, set[str]]:
+    """Return input height and width and the names of the outputs, all checked."""
+    remedy = 'export it with: python -m training export'
+    if [value.name for value in proto.graph.input] != [IMAGE]:
+        raise ModelError(f"{path} does not take one input named '{IMAGE}': {remedy}")
+    shape, kind = _shape_and_type(proto.graph.input[0])
+    if kind != onnx.TensorProto.UINT8 or len(shape) != 4 or shape[0] != 1 or shape[3] != 3:
+        raise ModelError(f"{path}: '{IMAGE}' must be uint8 [1,H,W,3], it is {shape}: {remedy}")
+    height, width = shape[1], shape[2]
+    if height < 1 or width < 1:
+        raise ModelError(f"{path}: '{IMAGE}' must have a fixed size, it is {shape}: {remedy}")
+    outputs = set()
+    for value in proto.graph.output:
+        outputs.add(value.name)
+        shape, kind = _shape_and_type(value)
+        if kind != onnx.TensorProto.UINT8 or shape != [1, height, width]:
+            raise ModelError(
+                f"{path}: '{value.name}' must be uint8 [1,{height},{width}], it is {shape}: {remedy}"
+            )
+    missing = {LABELS, CONFIDENCE} - outputs
+    if missing:
+        raise ModelError(f'{path} has no output {", ".join(sorted(missing))}: {remedy}')
+    return height, width, outputs
+
+
+def _shape_and_type(value: onnx.ValueInfoProto) -> tuple[list[int], int]:
+    tensor = value.type.tensor_type
+    return [d.dim_value for d in tensor.shape.dim], tensor.elem_type

@@ -1,0 +1,143 @@
+"""``python -m training export``: from a checkpoint to the ONNX file that vehicles run."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from models.released_form import ReleasedForm
+from nightseg_ros import __version__
+from nightseg_ros.core.labels import NAMES
+from nightseg_ros.core.model import IMAGE
+from nightseg_ros.core.model import load_model
+from nightseg_ros.core.segmenter import Segmenter
+from training.data.frames import DataError
+from training.data.frames import list_images
+from training.data.frames import read_rgb
+from training.fit import LAST
+from training.measure import measure
+from training.methods.supervised import Supervised
+
+OPSET = 17
+"""The newest that TensorRT 8.5 (JetPack 5) reads."""
+
+MIN_AGREEMENT = 0.995
+"""Share of pixels on which every backend must agree with torch."""
+
+LICENCE = (
+    'Research and demonstration only: trained on CamVid (CC BY-NC 4.0), MSRS/MFNet, RoadScene and '
+    'IDD frames (research use).'
+)
+
+
+class ExportError(ValueError):
+    """The exported model is not what was trained."""
+
+
+def export(
+    checkpoint: Path = Path('build/training/student') / LAST,
+    output: Path = Path('models/released/student_384x640.onnx'),
+    height: int = 384,
+    width: int = 640,
+    data_root: Path = Path('../shared/data'),
+    parity_frames: str = 'campus_night',
+) -> None:
+    """Export a checkpoint to the released ONNX form, check it against torch, and measure it.
+
+    The file is written only when ONNX Runtime's and OpenVINO's labels agree with torch's on more
+    than 99.5 % of the pixels of real frames. Its metrics go into its card (ONNX metadata).
+
+    Args:
+        checkpoint: a checkpoint of ``python -m training fit``.
+        output: the ONNX file.
+        height: of the fixed input, a multiple of 64.
+        width: of the fixed input, a multiple of 64.
+        data_root: folder of the data sets.
+        parity_frames: folder under it whose frames are compared.
+    """
+    if not Path(checkpoint).is_file():
+        raise DataError(f'{checkpoint} does not exist: train first (python -m training fit)')
+    method = Supervised.load_from_checkpoint(checkpoint, map_location='cpu', weights_only=True)
+    released = ReleasedForm(method.net.eval(), method.mean, method.std).eval()
+    frames = list_images(Path(data_root) / parity_frames / 'images')[::10]
+    console = Console()
+    output = Path(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix='.export-') as folder:
+        draft = Path(folder) / output.name
+        _to_onnx(released, height, width, draft)
+        agreement = {
+            name: check_parity(released, draft, name, frames) for name in ('onnxruntime', 'openvino')
+        }
+        metrics = measure(Segmenter.load(draft), Path(data_root))
+        steps = torch.load(checkpoint, map_location='cpu', weights_only=True)['global_step']
+        card = {
+            'name': output.stem,
+            'version': __version__,
+            'input': f'{IMAGE}: uint8 [1,{height},{width},3] RGB',
+            'classes': json.dumps(NAMES),
+            'data': 'CamVid 0006R0 and 0016E5 (ground truth); MSRS campus day, RoadScene day and '
+            'IDD (labels of a Cityscapes-trained teacher); relit to night by augmentation',
+            'recipe': json.dumps({**method.hparams, 'steps': steps}, default=str),
+            'licence': LICENCE,
+            'metrics': json.dumps(metrics),
+            'agreement_with_torch': json.dumps(agreement),
+        }
+        proto = onnx.load(str(draft))
+        onnx.helper.set_model_props(proto, card)
+        onnx.save(proto, str(draft))
+        load_model(draft)
+        draft.replace(output)
+    table = Table('measure', 'value', title=f'{output} ({output.stat().st_size / 1e6:.1f} MB)')
+    for name, value in {**metrics, **{f'agreement/{k}': v for k, v in agreement.items()}}.items():
+        table.add_row(name, f'{value:.4f}')
+    console.print(table)
+
+
+def _to_onnx(released: ReleasedForm, height: int, width: int, path: Path) -> None:
+    example = torch.zeros(1, height, width, 3, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        # The tracing exporter is deprecated, but the other cannot write an opset this old.
+        warnings.simplefilter('ignore')
+        torch.onnx.export(
+            released,
+            (example,),
+            str(path),
+            input_names=[IMAGE],
+            output_names=released.output_names,
+            opset_version=OPSET,
+            dynamo=False,
+        )
+
+
+def check_parity(released: ReleasedForm, path: Path, backend: str, frames: list[Path]) -> float:
+    """Return the share of pixels on which a backend's labels equal torch's.
+
+    Raises:
+        ExportError: when it is below :data:`MIN_AGREEMENT`.
+    """
+    segmenter = Segmenter.load(path, backend)
+    model = segmenter.backend.model
+    shares = []
+    for frame in frames:
+        image = torch.from_numpy(read_rgb(frame)).permute(2, 0, 1)[None].float()
+        image = torch.nn.functional.interpolate(image, (model.height, model.width), mode='bilinear')
+        image = image.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        with torch.inference_mode():
+            expected = released(image)[0].numpy()[0]
+        shares.append(np.mean(segmenter.backend.infer(image.numpy()).labels == expected))
+    agreement = float(np.mean(shares))
+    if agreement < MIN_AGREEMENT:
+        raise ExportError(
+            f'{backend} agrees with torch on only {agreement:.2%} of the pixels of {len(frames)} '
+            f'frames; {MIN_AGREEMENT:.1%} is needed: the exported graph computes something else'
+        )
+    return round(agreement, 5)

@@ -1,0 +1,55 @@
+"""Measure a released model on frames with ground truth, exactly as the vehicle runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import track
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from nightseg_ros.core.labels import NUM_CLASSES
+from nightseg_ros.core.labels import UNLABELLED
+from nightseg_ros.core.segmenter import Segmenter
+from training.data.frames import LabelledFrames
+from training.data.night_driving import MEASURING_SETS
+from training.methods.supervised import mean_iou
+
+ROAD = 0
+ROAD_SET = 'motorcycle_night_dev'
+"""Frames whose labels only tell road (0) from moveable (253) and not drivable (254)."""
+
+
+def measure(segmenter: Segmenter, root: Path) -> dict[str, float]:
+    """Return mIoU by measuring set, and the road IoU of the motorcycle frames.
+
+    mIoU: one confusion matrix over the set, mean over the classes in truth or prediction.
+
+    Raises:
+        DataError: when a set is missing or mislabelled.
+    """
+    results = {}
+    for name in MEASURING_SETS:
+        frames = LabelledFrames(root / name, cache=False)
+        confusion = MulticlassConfusionMatrix(NUM_CLASSES, ignore_index=UNLABELLED)
+        for index in track(range(len(frames)), description=name):
+            image, labels = frames.read(index)
+            predicted = torch.from_numpy(segmenter(image).labels.astype(np.int64))
+            confusion.update(predicted[None], torch.from_numpy(labels.astype(np.int64))[None])
+        results[f'miou/{name}'] = round(float(mean_iou(confusion.compute())), 4)
+    results[f'road_iou/{ROAD_SET}'] = round(_road_iou(segmenter, root / ROAD_SET), 4)
+    return results
+
+
+def _road_iou(segmenter: Segmenter, root: Path) -> float:
+    frames = LabelledFrames(root, cache=False, extra_labels=(253, 254))
+    intersection = union = 0
+    for index in range(len(frames)):
+        image, labels = frames.read(index)
+        counted = labels != UNLABELLED
+        predicted = segmenter(image).labels == ROAD
+        truth = labels == ROAD
+        intersection += int((predicted & truth & counted).sum())
+        union += int(((predicted | truth) & counted).sum())
+    return intersection / max(union, 1)
