@@ -1,0 +1,281 @@
+"""Drives as rosbag2: written from frames, read back as frames. No ROS needed."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.highlevel import AnyReader
+from rosbags.highlevel import AnyReaderError
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import StoragePlugin
+from rosbags.rosbag2 import Writer
+from rosbags.typesys import Stores
+from rosbags.typesys import get_typestore
+
+from nightseg_ros.core import image_codec
+
+IMAGE_TOPIC = '/camera/image_raw'
+LABELS_TOPIC = '/camera/labels'
+FRAME_ID = 'camera'
+IMAGE = 'sensor_msgs/msg/Image'
+COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
+
+TYPESTORE = get_typestore(Stores.ROS2_JAZZY)
+BAG_VERSION = 8
+"""Of metadata.yaml; what Humble's and newer rosbag2 read."""
+
+Storage = Literal['mcap', 'sqlite3']
+
+
+class BagError(ValueError):
+    """A bag or a folder of frames cannot be used; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One moment of a drive.
+
+    Attributes:
+        stamp_ns: header stamp in nanoseconds.
+        image: RGB uint8 [H, W, 3].
+        labels: ground truth, trainIds uint8 [H, W], or None.
+    """
+
+    stamp_ns: int
+    image: NDArray[np.uint8]
+    labels: NDArray[np.uint8] | None = None
+
+
+# Frames from a folder
+
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
+
+
+def folder_frames(folder: Path, rate_hz: float = 10.0) -> Iterator[Frame]:
+    """Yield the images of a folder in the order of their names, as a drive at ``rate_hz``.
+
+    Args:
+        folder: images, or ``images/`` beside ``labels/`` with a PNG of trainIds per image.
+        rate_hz: frames per second.
+
+    Raises:
+        BagError: no images, an image that does not decode, or a label of another size.
+    """
+    images = folder / 'images' if (folder / 'images').is_dir() else folder
+    if not images.is_dir():
+        raise BagError(f'{folder} is no folder of images')
+    paths = sorted(p for p in images.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths:
+        raise BagError(f'{images} holds no {", ".join(IMAGE_SUFFIXES)}')
+    for index, path in enumerate(paths):
+        bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if bgr is None:
+            raise BagError(f'{path} does not decode: remove or repair it')
+        image = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+        label_path = folder / 'labels' / f'{path.stem}.png'
+        labels = None
+        if label_path.is_file():
+            labels = cv2.imread(str(label_path), cv2.IMREAD_UNCHANGED)
+            if labels is None or labels.shape != image.shape[:2] or labels.dtype != np.uint8:
+                raise BagError(f'{label_path} is no 8-bit mask of the size of {path.name}')
+        yield Frame(stamp_of(index, rate_hz), image, labels)
+
+
+def stamp_of(index: int, rate_hz: float) -> int:
+    """Return the stamp of a made drive's frame: one second (zero means "no stamp") and on."""
+    return 1_000_000_000 + round(index * 1e9 / rate_hz)
+
+
+# Writing
+
+
+@contextmanager
+def new_bag(path: Path, storage: Storage = 'mcap') -> Iterator[Writer]:
+    """Open a bag for writing; it gets its name when it is complete.
+
+    Raises:
+        BagError: when ``path`` exists and is no bag of ours to replace.
+    """
+    if path.exists() and not (path / 'metadata.yaml').is_file():
+        raise BagError(f'{path} exists and is no bag: choose another output or remove it')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plugin = StoragePlugin.MCAP if storage == 'mcap' else StoragePlugin.SQLITE3
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix='.bag-') as folder:
+        draft = Path(folder) / path.name  # the files inside are named after their folder
+        with Writer(draft, version=BAG_VERSION, storage_plugin=plugin) as writer:
+            yield writer
+        shutil.rmtree(path, ignore_errors=True)
+        draft.rename(path)
+
+
+def write_drive(
+    path: Path,
+    frames: Iterable[Frame],
+    storage: Storage = 'mcap',
+    compressed: bool = False,
+) -> int:
+    """Write frames as a bag and return how many.
+
+    Images go to :data:`IMAGE_TOPIC` (``/compressed`` appended and JPEG, when compressed), ground
+    truth to :data:`LABELS_TOPIC` (mono8) under the same stamps.
+
+    Raises:
+        BagError: when the output exists and is no bag.
+    """
+    count = 0
+    with new_bag(path, storage) as writer:
+        topic = f'{IMAGE_TOPIC}/compressed' if compressed else IMAGE_TOPIC
+        kind = COMPRESSED_IMAGE if compressed else IMAGE
+        images = writer.add_connection(topic, kind, typestore=TYPESTORE)
+        truth: Connection | None = None
+        for frame in frames:
+            header = _header(frame.stamp_ns)
+            message = _jpeg(header, frame.image) if compressed else _image(header, frame.image)
+            writer.write(images, frame.stamp_ns, TYPESTORE.serialize_cdr(message, kind))
+            if frame.labels is not None:
+                if truth is None:
+                    truth = writer.add_connection(LABELS_TOPIC, IMAGE, typestore=TYPESTORE)
+                message = _image(header, frame.labels)
+                writer.write(truth, frame.stamp_ns, TYPESTORE.serialize_cdr(message, IMAGE))
+            count += 1
+    return count
+
+
+def _header(stamp_ns: int) -> Any:
+    types = TYPESTORE.types
+    stamp = types['builtin_interfaces/msg/Time'](*divmod(stamp_ns, 1_000_000_000))
+    return types['std_msgs/msg/Header'](stamp=stamp, frame_id=FRAME_ID)
+
+
+def _image(header: Any, pixels: NDArray[np.uint8]) -> Any:
+    height, width = pixels.shape[:2]
+    channels = 1 if pixels.ndim == 2 else 3
+    return TYPESTORE.types[IMAGE](
+        header=header,
+        height=height,
+        width=width,
+        encoding='mono8' if channels == 1 else 'rgb8',
+        is_bigendian=0,
+        step=width * channels,
+        data=np.ascontiguousarray(pixels).reshape(-1),
+    )
+
+
+def _jpeg(header: Any, rgb: NDArray[np.uint8]) -> Any:
+    _, data = cv2.imencode('.jpg', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    return TYPESTORE.types[COMPRESSED_IMAGE](header=header, format='jpeg', data=data.reshape(-1))
+
+
+# Reading
+
+
+@contextmanager
+def open_bag(path: Path) -> Iterator[AnyReader]:
+    """Open a bag for reading (sqlite3 or mcap).
+
+    Raises:
+        BagError: when it is missing or broken.
+    """
+    if not path.exists():
+        raise BagError(f'{path} does not exist')
+    reader = AnyReader([path], default_typestore=TYPESTORE)
+    try:
+        reader.open()
+    except (AnyReaderError, OSError, ValueError) as error:
+        raise BagError(
+            f'{path} cannot be read as a bag ({error}): give the folder that holds metadata.yaml, '
+            'or repair it with: ros2 bag reindex'
+        ) from error
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def find_topic(reader: AnyReader, topic: str | None, kinds: tuple[str, ...]) -> Connection:
+    """Return the connection of a topic of one of ``kinds``; None takes the only one there is.
+
+    Raises:
+        BagError: when it is not there, or there are several to choose from; lists the topics.
+    """
+    matching = [c for c in reader.connections if c.msgtype in kinds]
+    present = ', '.join(f'{c.topic} ({c.msgtype})' for c in reader.connections) or 'none'
+    if topic is not None:
+        for connection in matching:
+            if connection.topic == topic:
+                return connection
+        raise BagError(f"the bag has no image topic '{topic}'; its topics: {present}")
+    candidates = [c for c in matching if c.topic != LABELS_TOPIC]
+    if len(candidates) != 1:
+        raise BagError(
+            f'the bag has {len(candidates)} image topics, name one with --image-topic; '
+            f'its topics: {present}'
+        )
+    return candidates[0]
+
+
+def to_rgb(message: Any) -> NDArray[np.uint8]:
+    """Return an Image or CompressedImage message as RGB uint8 [H, W, 3].
+
+    Raises:
+        ImageError: when it cannot be decoded.
+    """
+    if hasattr(message, 'format'):
+        return cv2.cvtColor(image_codec.decode_compressed(message.data), cv2.COLOR_BGR2RGB)
+    pixels = image_codec.view(message)
+    out = np.empty((message.height, message.width, 3), np.uint8)
+    return image_codec.resize_to_rgb(pixels, message.encoding, out)
+
+
+def stamp_ns(message: Any) -> int:
+    """Return the header stamp of a message in nanoseconds."""
+    stamp = message.header.stamp
+    return stamp.sec * 1_000_000_000 + stamp.nanosec
+
+
+def read_drive(
+    path: Path, image_topic: str | None = None, labels_topic: str = LABELS_TOPIC
+) -> Iterator[Frame]:
+    """Yield the frames of a bag, with ground truth where ``labels_topic`` has the same stamp.
+
+    Truth may come after its image: an image waits for at most the next image.
+
+    Raises:
+        BagError: the bag cannot be read or lacks the topic.
+        ImageError: a message cannot be decoded.
+    """
+    with open_bag(path) as reader:
+        images = find_topic(reader, image_topic, (IMAGE, COMPRESSED_IMAGE))
+        truths = [c for c in reader.connections if c.topic == labels_topic and c.msgtype == IMAGE]
+        waiting: Any = None
+        labels: dict[int, NDArray[np.uint8]] = {}
+        for connection, _, raw in reader.messages(connections=[images, *truths]):
+            message = reader.deserialize(raw, connection.msgtype)
+            if connection.topic == labels_topic:
+                labels[stamp_ns(message)] = image_codec.view(message).copy()
+                continue
+            if waiting is not None:
+                yield _frame(waiting, labels)
+            waiting = message
+        if waiting is not None:
+            yield _frame(waiting, labels)
+
+
+def _frame(message: Any, labels: dict[int, NDArray[np.uint8]]) -> Frame:
+    stamp = stamp_ns(message)
+    truth = labels.pop(stamp, None)
+    for old in [s for s in labels if s < stamp]:
+        del labels[old]
+    return Frame(stamp, to_rgb(message), truth)
