@@ -15,6 +15,7 @@ from rich.table import Table
 
 from models.released_form import ReleasedForm
 from nightseg_ros import __version__
+from nightseg_ros.core.backends import BACKENDS
 from nightseg_ros.core.labels import NAMES
 from nightseg_ros.core.model import IMAGE
 from nightseg_ros.core.model import load_model
@@ -74,9 +75,7 @@ def export(
     with tempfile.TemporaryDirectory(dir=output.parent, prefix='.export-') as folder:
         draft = Path(folder) / output.name
         _to_onnx(released, height, width, draft)
-        agreement = {
-            name: check_parity(released, draft, name, frames) for name in ('onnxruntime', 'openvino')
-        }
+        agreement = {name: check_parity(released, draft, name, frames) for name in BACKENDS}
         metrics = measure(Segmenter.load(draft), Path(data_root))
         steps = torch.load(checkpoint, map_location='cpu', weights_only=True)['global_step']
         card = {

@@ -20,8 +20,8 @@ LAST = 'last.ckpt'
 
 
 def fit(
-    data: NightDrivingData = lazy_instance(NightDrivingData),
-    method: Supervised = lazy_instance(Supervised),
+    data: NightDrivingData = lazy_instance(NightDrivingData),  # noqa: B008
+    method: Supervised = lazy_instance(Supervised),  # noqa: B008
     output: Path = Path('build/training/student'),
     steps: int = 6000,
     measure_every: int = 1000,

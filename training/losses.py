@@ -33,9 +33,7 @@ def segmentation_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = N
         labels: int64 [N, h, w], 255 = ignore.
         weights: [K] or None.
     """
-    loss = F.cross_entropy(
-        logits, labels, weight=weights, ignore_index=UNLABELLED, reduction='sum'
-    )
+    loss = F.cross_entropy(logits, labels, weight=weights, ignore_index=UNLABELLED, reduction='sum')
     valid = labels[labels != UNLABELLED]
     total = weights[valid].sum() if weights is not None else valid.numel()
     return loss / max(float(total), 1.0)

@@ -49,7 +49,9 @@ def value_channel(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def exposure_mask(
-    exposure: NDArray[np.uint8], thresholds: ExposureThresholds, out: NDArray[np.uint8] | None = None
+    exposure: NDArray[np.uint8],
+    thresholds: ExposureThresholds,
+    out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """Return 0 normal, 1 under-exposed, 2 over-exposed, uint8 [H, W].
 

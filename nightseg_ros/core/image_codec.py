@@ -79,11 +79,10 @@ def view(message: ImageMessage) -> NDArray[np.uint8]:
             f'the image holds {buffer.size} bytes, {width}x{height} {message.encoding} with '
             f'step {step} needs {needed}',
         )
-    shape, strides = (height, width, channels), (step, channels, 1)
-    if channels == 1:
-        shape, strides = (height, width), (step, 1)
-    pixels = np.lib.stride_tricks.as_strided(buffer, shape, strides, writeable=False)
-    return pixels
+    pixels = np.lib.stride_tricks.as_strided(
+        buffer, (height, width, channels), (step, channels, 1), writeable=False
+    )
+    return pixels[..., 0] if channels == 1 else pixels
 
 
 def decode_compressed(data: array | bytes | memoryview) -> NDArray[np.uint8]:
@@ -113,25 +112,18 @@ def resize_to_rgb(
         encoding: one of :data:`CHANNELS`.
         out: uint8 [h, w, 3], written and returned.
     """
-    height, width = out.shape[:2]
     conversion = _TO_RGB[encoding]
     if conversion is None:
         return _resize(pixels, out)
     if pixels.ndim == 3 and pixels.shape[2] == 3:
-        _resize(pixels, out)
-        return cv2.cvtColor(out, conversion, dst=out)
-    small = pixels if pixels.shape[:2] == (height, width) else _resize(pixels, None, width, height)
-    return cv2.cvtColor(small, conversion, dst=out)
+        return cv2.cvtColor(_resize(pixels, out), conversion, dst=out)
+    if pixels.shape[:2] != out.shape[:2]:
+        pixels = _resize(pixels, np.empty((*out.shape[:2], *pixels.shape[2:]), np.uint8))
+    return cv2.cvtColor(pixels, conversion, dst=out)
 
 
-def _resize(
-    pixels: NDArray[np.uint8],
-    out: NDArray[np.uint8] | None,
-    width: int | None = None,
-    height: int | None = None,
-) -> NDArray[np.uint8]:
-    if out is not None:
-        height, width = out.shape[:2]
+def _resize(pixels: NDArray[np.uint8], out: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = out.shape[:2]
     shrinks = pixels.shape[0] > 1.5 * height and pixels.shape[1] > 1.5 * width
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(pixels, (width, height), dst=out, interpolation=interpolation)

@@ -125,7 +125,8 @@ def _signature(proto: onnx.ModelProto, path: Path) -> tuple[int, int, set[str]]:
         shape, kind = _shape_and_type(value)
         if kind != onnx.TensorProto.UINT8 or shape != [1, height, width]:
             raise ModelError(
-                f"{path}: '{value.name}' must be uint8 [1,{height},{width}], it is {shape}: {remedy}"
+                f"{path}: '{value.name}' must be uint8 [1,{height},{width}], "
+                f'it is {shape}: {remedy}'
             )
     missing = {LABELS, CONFIDENCE} - outputs
     if missing:

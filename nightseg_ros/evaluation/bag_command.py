@@ -40,6 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     play.add_argument('--rate', type=float, default=1.0, help='2 plays twice as fast (default 1)')
     play.add_argument('--loop', action='store_true', help='start again at the end')
     play.add_argument('--clock', action='store_true', help='publish /clock, for use_sim_time')
+    play.add_argument(
+        '--wait', type=float, default=5.0, help='seconds to wait for a subscriber (default 5)'
+    )
     play.set_defaults(run=_play)
     return parser
 
@@ -62,6 +65,8 @@ def _play(options: argparse.Namespace) -> int:
     node = rclpy.create_node('night_seg_bag_player')
     try:
         player = BagPlayer(node, options.bag, options.rate, options.clock)
+        if not player.wait_for_subscriber(options.wait):
+            print(f'nobody subscribed within {options.wait:g} s: playing all the same')
         while rclpy.ok():
             print(f'{player.play()} messages published')
             if not options.loop:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from typing import Final
 from typing import Literal
 
 import cv2
@@ -32,7 +33,7 @@ IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
 
 TYPESTORE = get_typestore(Stores.ROS2_JAZZY)
-BAG_VERSION = 8
+BAG_VERSION: Final = 8
 """Of metadata.yaml; what Humble's and newer rosbag2 read."""
 
 Storage = Literal['mcap', 'sqlite3']
@@ -262,7 +263,7 @@ def read_drive(
         waiting: Any = None
         labels: dict[int, NDArray[np.uint8]] = {}
         for connection, _, raw in reader.messages(connections=[images, *truths]):
-            message = reader.deserialize(raw, connection.msgtype)
+            message: Any = reader.deserialize(raw, connection.msgtype)
             if connection.topic == labels_topic:
                 labels[stamp_ns(message)] = image_codec.view(message).copy()
                 continue

@@ -83,6 +83,20 @@ class BagPlayer:
                 count += 1
         return count
 
+    def wait_for_subscriber(self, seconds: float) -> bool:
+        """Wait until somebody listens to one of the topics; returns whether somebody does.
+
+        Discovery takes a moment: without waiting, the first frames would reach nobody.
+        """
+        deadline = time.monotonic() + seconds
+        while self._node.context.ok():
+            if any(p.get_subscription_count() for p in self.publishers.values()):
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.05)
+        return False
+
     def _wait_until(self, moment: float) -> None:
         while (left := moment - time.monotonic()) > 0 and self._node.context.ok():
             time.sleep(min(left, LONGEST_WAIT_S))

@@ -73,10 +73,10 @@ def time_status(name: str, now: Summary) -> DiagnosticStatus:
     status = DiagnosticStatus(name=f'{name}: processing time', hardware_id=name)
     status.level = DiagnosticStatus.OK
     total = now.stages.get('total')
-    status.message = f'p50 {total[0]:.1f} ms, p99 {total[2]:.1f} ms' if total else 'no frame yet'
+    status.message = f'p50 {total.p50:.1f} ms, p99 {total.p99:.1f} ms' if total else 'no frame yet'
     values = {}
     for stage, percentiles in now.stages.items():
-        for percentile, value in zip(('p50', 'p95', 'p99'), percentiles, strict=True):
+        for percentile, value in percentiles._asdict().items():
             values[f'{stage}_ms/{percentile}'] = f'{value:.2f}'
     _set_values(status, values)
     return status

@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from typing import TypeAlias
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -22,6 +23,7 @@ from rclpy.qos import HistoryPolicy
 from rclpy.qos import QoSProfile
 from rclpy.qos import ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
 from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
@@ -43,6 +45,7 @@ CAMERA_QOS = QoSProfile(
 )
 
 
+CameraImage: TypeAlias = Image | CompressedImage
 Transition = Callable[['NightSegNode', LifecycleState], TransitionCallbackReturn]
 
 
@@ -71,13 +74,12 @@ class NightSegNode(LifecycleNode):
     def __init__(self, **kwargs) -> None:
         super().__init__('night_seg', **kwargs)
         parameters.declare(self)
-        self._settings = parameters.settings(self)
+        parameters.settings(self)
         self.add_on_set_parameters_callback(self._check_parameters)
-        self.add_post_set_parameters_callback(self._apply_parameters)
         self._segmenter: Segmenter | None = None
         self._masks: MasksPublisher | None = None
-        self._subscription = None
-        self._mailbox: Mailbox[Image | CompressedImage] | None = None
+        self._subscription: Subscription | None = None
+        self._mailbox: Mailbox[CameraImage] | None = None
         self._worker: threading.Thread | None = None
         self._statistics = Statistics()
         self._reported = self._statistics.summary()
@@ -94,7 +96,6 @@ class NightSegNode(LifecycleNode):
                 self.get_parameter('model_path').value,
                 self.get_parameter('backend').value,
                 self.get_parameter('threads').value,
-                self._settings.thresholds,
             )
         except (ModelError, BackendError) as error:
             self.get_logger().error(str(error))
@@ -113,18 +114,21 @@ class NightSegNode(LifecycleNode):
         result = super().on_activate(state)
         self._mailbox = Mailbox()
         self._worker = threading.Thread(
-            target=self._work, args=(self._mailbox,), name='segmenter', daemon=True
+            target=self._work,
+            args=(self._mailbox, self._segmenter, self._masks),
+            name='segmenter',
+            daemon=True,
         )
         self._worker.start()
         compressed = self.get_parameter('image_transport').value == 'compressed'
-        self._subscription = self.create_subscription(
+        self._subscription = subscription = self.create_subscription(
             CompressedImage if compressed else Image,
             'image/compressed' if compressed else 'image',
             self._on_image,
             CAMERA_QOS,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
-        self.get_logger().info(f'waiting for images on {self._subscription.topic_name}')
+        self.get_logger().info(f'waiting for images on {subscription.topic_name}')
         return result
 
     @logged
@@ -170,30 +174,29 @@ class NightSegNode(LifecycleNode):
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
-    def _apply_parameters(self, changes: list[Parameter]) -> None:
-        self._settings = parameters.settings(self)
-        if self._segmenter is not None:
-            self._segmenter.thresholds = self._settings.thresholds
-
     # Frames
 
-    def _on_image(self, message: Image | CompressedImage) -> None:
+    def _on_image(self, message: CameraImage) -> None:
         self._statistics.received()
         if self._mailbox is not None and self._mailbox.put(message):
             self._statistics.dropped('replaced_by_newer')
 
-    def _work(self, mailbox: Mailbox[Image | CompressedImage]) -> None:
+    def _work(
+        self, mailbox: Mailbox[CameraImage], segmenter: Segmenter, publisher: MasksPublisher
+    ) -> None:
         while (message := mailbox.take()) is not None:
             try:
-                self._process(message)
+                self._process(message, segmenter, publisher)
             except ImageError as error:
                 self._drop(error.reason, str(error))
             except Exception as error:  # the worker must outlive whatever a frame does to it
                 self._drop('processing_failed', f'{type(error).__name__}: {error}')
 
-    def _process(self, message: Image | CompressedImage) -> None:
+    def _process(
+        self, message: CameraImage, segmenter: Segmenter, publisher: MasksPublisher
+    ) -> None:
         start = self._now_ms()
-        settings = self._settings
+        settings = parameters.settings(self)
         age = self._age_ms(message)
         if age is not None and 0 < settings.max_image_age_ms < age:
             self._drop(
@@ -207,9 +210,10 @@ class NightSegNode(LifecycleNode):
         else:
             frame, encoding = image_codec.view(message), message.encoding
         decoded = self._now_ms()
-        masks = self._segmenter(frame, encoding, self._masks.memory(*frame.shape[:2]))
+        segmenter.thresholds = settings.thresholds
+        masks = segmenter(frame, encoding, publisher.memory(*frame.shape[:2]))
         segmented = self._now_ms()
-        self._masks.publish(message.header, frame, encoding, masks, settings.overlay_opacity)
+        publisher.publish(message.header, frame, encoding, masks, settings.overlay_opacity)
         done = self._now_ms()
         self._statistics.published(
             {
@@ -222,7 +226,7 @@ class NightSegNode(LifecycleNode):
             }
         )
 
-    def _age_ms(self, message: Image | CompressedImage) -> float | None:
+    def _age_ms(self, message: CameraImage) -> float | None:
         """Return how old a frame is on the node's clock; None when it has no stamp."""
         stamp = Time.from_msg(message.header.stamp)
         if stamp.nanoseconds == 0:

@@ -62,7 +62,7 @@ DECLARATIONS = (
     Declaration(
         'threads',
         0,
-        "Threads of the backend; 0 leaves the choice to it.",
+        'Threads of the backend; 0 leaves the choice to it.',
         bounds=(0, 256),
         read_only=True,
     ),

@@ -8,11 +8,20 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from typing import NamedTuple
 
 import numpy as np
 
 WINDOW = 300
 """Frames over which percentiles are taken."""
+
+
+class Percentiles(NamedTuple):
+    """Of a stage's times, in ms."""
+
+    p50: float
+    p95: float
+    p99: float
 
 
 @dataclass(frozen=True)
@@ -23,14 +32,14 @@ class Summary:
         received: frames that arrived.
         published: frames whose mask went out.
         dropped: frames that did not become masks, by reason.
-        stages: per stage, p50, p95 and p99 in ms over the last frames.
+        stages: times of each stage over the last frames.
         last_error: the newest error message, or ''.
     """
 
     received: int
     published: int
     dropped: Mapping[str, int]
-    stages: Mapping[str, tuple[float, float, float]]
+    stages: Mapping[str, Percentiles]
     last_error: str
 
 
@@ -69,7 +78,7 @@ class Statistics:
         """Return a consistent copy."""
         with self._lock:
             stages = {
-                name: tuple(float(p) for p in np.percentile(times, (50, 95, 99)))
+                name: Percentiles(*(float(p) for p in np.percentile(times, (50, 95, 99))))
                 for name, times in self._stages.items()
             }
             return Summary(

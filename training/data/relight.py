@@ -170,9 +170,7 @@ def _light_sources(labels: NDArray[np.uint8], rng: np.random.Generator) -> Array
         for y, x in spots[rng.integers(len(spots), size=rng.integers(1, 25))]:
             w, h = scale * rng.uniform(3, 16), scale * rng.uniform(3, 12)
             level = rng.uniform(0.05, 0.6) * color
-            cv2.rectangle(
-                windows, (int(x), int(y)), (int(x + w), int(y + h)), level.tolist(), -1
-            )
+            cv2.rectangle(windows, (int(x), int(y)), (int(x + w), int(y + h)), level.tolist(), -1)
         sources += windows * building[..., None]
 
     vehicles = np.isin(labels, (CAR, _ID['truck'], _ID['bus'], _ID['motorcycle']))

@@ -73,7 +73,9 @@ def _fastest(model: Model, threads: int) -> tuple[Backend, str]:
         raise BackendError('no backend can run the model: ' + '; '.join(failures))
     timed.sort(key=lambda pair: pair[0])
     measured = ', '.join(f'{backend.name} {ms:.1f} ms' for ms, backend in timed)
-    reason = f'fastest here: {measured}' if len(timed) > 1 else f'the only one that runs: {measured}'
+    reason = (
+        f'fastest here: {measured}' if len(timed) > 1 else f'the only one that runs: {measured}'
+    )
     return timed[0][1], reason
 
 

@@ -1,0 +1,47 @@
+# Two commands set everything up in .venv and run: make demo, make test.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TORCHVISION := torchvision==0.28.0
+
+# ROS 2 from wheels, kept to this machine.
+export RMW_IMPLEMENTATION ?= rmw_fastrtps_cpp
+export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
+
+.PHONY: help demo test lint train-release clean
+
+help:
+	@echo 'make demo           replay a night drive through the node, report in build/demo'
+	@echo 'make demo BAG=path  the same on a rosbag2;  FRAMES=folder  on a folder of images'
+	@echo 'make test           lint and the whole test suite'
+	@echo 'make train-release  train and export the released model from ../shared/data'
+	@echo 'make clean          remove build/ and .venv'
+
+$(READY): requirements.txt pyproject.toml setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps $(TORCHVISION)
+	$(BIN)/python -m pip install --quiet --no-deps -e .
+	touch $@
+
+# Unset, the demo renders its own drive.
+demo: $(READY)
+	$(BIN)/night_seg_demo --output build/demo $(if $(BAG),--bag '$(BAG)') $(if $(FRAMES),--frames '$(FRAMES)') $(DEMO_ARGS)
+
+test: $(READY) lint
+	$(BIN)/python -m pytest $(TEST_ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Goes on from the last checkpoint when interrupted.
+train-release: $(READY)
+	$(BIN)/python -m training fit --config training/configs/student.yaml
+	$(BIN)/python -m training export
+
+clean:
+	rm -rf build $(VENV)
