@@ -129,14 +129,14 @@ def _resize(pixels: NDArray[np.uint8], out: NDArray[np.uint8]) -> NDArray[np.uin
     return cv2.resize(pixels, (width, height), dst=out, interpolation=interpolation)
 
 
-class MessageBuffer:
-    """Memory of one outgoing image, kept from frame to frame.
+def writable_pixels(data: array, height: int, width: int, channels: int) -> NDArray[np.uint8]:
+    """Return an outgoing message's own memory as a writable array: what is written is published.
 
-    ``data`` is the ``array.array`` that a message takes without a copy or a check of its elements;
-    ``pixels`` is the same memory as a writable array.
+    Args:
+        data: the ``array.array`` that the message holds (not one that was assigned to it: some
+            distributions copy on assignment).
+        height, width: of the image.
+        channels: 1 returns [H, W], more [H, W, C].
     """
-
-    def __init__(self, height: int, width: int, channels: int = 1) -> None:
-        self.data = array('B', bytes(height * width * channels))
-        shape = (height, width) if channels == 1 else (height, width, channels)
-        self.pixels: NDArray[np.uint8] = np.frombuffer(self.data, np.uint8).reshape(shape)
+    shape = (height, width) if channels == 1 else (height, width, channels)
+    return np.frombuffer(data, np.uint8).reshape(shape)

@@ -22,10 +22,10 @@ def overlay(
         rgb: uint8 [H, W, 3].
         labels: trainIds, uint8 [H, W].
         opacity: of the colours, 0..1.
-        out: written and returned instead of a new array.
+        out: written and returned instead of a new array; may be ``rgb`` itself.
     """
-    blended = cv2.addWeighted(rgb, 1.0 - opacity, colorize(labels), opacity, 0.0, dst=out)
+    colors = colorize(labels)
     clear = labels == UNLABELLED
     if clear.any():
-        blended[clear] = rgb[clear]
-    return blended
+        colors[clear] = rgb[clear]
+    return cv2.addWeighted(rgb, 1.0 - opacity, colors, opacity, 0.0, dst=out)

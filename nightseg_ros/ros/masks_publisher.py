@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +16,8 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from nightseg_ros.core.image_codec import MessageBuffer
 from nightseg_ros.core.image_codec import resize_to_rgb
+from nightseg_ros.core.image_codec import writable_pixels
 from nightseg_ros.core.overlay import overlay
 from nightseg_ros.core.segmenter import MaskMemory
 from nightseg_ros.core.segmenter import Segmentation
@@ -58,7 +59,7 @@ class _ImageOut:
     def __init__(self, node: LifecycleNode, topic: Topic) -> None:
         self.channels = 1 if topic.encoding == 'mono8' else 3
         self.message = Image(encoding=topic.encoding, is_bigendian=0)
-        self.buffer = MessageBuffer(1, 1, self.channels)
+        self.pixels: NDArray[np.uint8] = np.empty((0, 0), np.uint8)
         self.publisher = node.create_lifecycle_publisher(
             Image, topic.name, topic.qos,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
@@ -66,13 +67,13 @@ class _ImageOut:
 
     def fit(self, height: int, width: int) -> NDArray[np.uint8]:
         """Return the message's pixels, reallocated when the camera's resolution changed."""
-        if self.buffer.pixels.shape[:2] != (height, width):
-            self.buffer = MessageBuffer(height, width, self.channels)
+        if self.pixels.shape[:2] != (height, width):
             self.message.height = height
             self.message.width = width
             self.message.step = width * self.channels
-            self.message.data = self.buffer.data
-        return self.buffer.pixels
+            self.message.data = array('B', bytes(height * width * self.channels))
+            self.pixels = writable_pixels(self.message.data, height, width, self.channels)
+        return self.pixels
 
     @property
     def wanted(self) -> bool:

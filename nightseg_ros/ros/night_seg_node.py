@@ -40,6 +40,9 @@ from nightseg_ros.ros.masks_publisher import MasksPublisher
 from nightseg_ros.ros.statistics import Statistics
 
 DIAGNOSTICS_PERIOD = 1.0
+LOG_EVERY = 100
+"""Drops of one kind from one line in the log to the next."""
+
 CAMERA_QOS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT
 )
@@ -235,9 +238,8 @@ class NightSegNode(LifecycleNode):
 
     def _drop(self, reason: str, message: str) -> None:
         count = self._statistics.dropped(reason, message)
-        self.get_logger().warning(
-            f'frame dropped ({reason}, {count} so far): {message}', throttle_duration_sec=5.0
-        )
+        if count == 1 or count % LOG_EVERY == 0:
+            self.get_logger().warning(f'frame dropped ({reason}, {count} so far): {message}')
 
     # Diagnostics
 

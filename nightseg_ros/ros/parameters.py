@@ -8,6 +8,7 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange
 from rcl_interfaces.msg import IntegerRange
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -127,10 +128,14 @@ def declare(node: Node) -> None:
     """Declare all parameters on a node.
 
     Raises:
-        InvalidParameterError: an override (file, command line) is not one of the choices.
+        InvalidParameterError: an override (file, command line) is of another type, out of range or
+            not one of the choices.
     """
-    for d in DECLARATIONS:
-        node.declare_parameter(d.name, d.default, d.descriptor())
+    try:
+        for d in DECLARATIONS:
+            node.declare_parameter(d.name, d.default, d.descriptor())
+    except ParameterException as error:  # out of range or of another type
+        raise InvalidParameterError(str(error)) from error
     for name, choices in _CHOICES.items():
         check_choice(name, node.get_parameter(name).value, choices)
 
