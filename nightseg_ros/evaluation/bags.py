@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
-from rosbags.highlevel import AnyReaderError
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer
@@ -191,10 +190,10 @@ def open_bag(path: Path) -> Iterator[AnyReader]:
     """
     if not path.exists():
         raise BagError(f'{path} does not exist')
-    reader = AnyReader([path], default_typestore=TYPESTORE)
     try:
+        reader = AnyReader([path], default_typestore=TYPESTORE)
         reader.open()
-    except (AnyReaderError, OSError, ValueError) as error:
+    except Exception as error:  # broken files surface as whatever the parsers stumble over
         raise BagError(
             f'{path} cannot be read as a bag ({error}): give the folder that holds metadata.yaml, '
             'or repair it with: ros2 bag reindex'
