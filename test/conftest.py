@@ -72,7 +72,7 @@ def frame() -> NDArray[np.uint8]:
 def ros_context() -> Iterator[None]:
     """Initialise rclpy in a graph of its own."""
     rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed: source a ROS 2')
-    from nightseg_ros.evaluation.isolation import isolate_ros
+    from nightseg_ros.evaluation.ros_environment import isolate_ros
 
     isolate_ros()
     rclpy.init()

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.released_form import ReleasedForm
+from models.student import STRIDE
 from nightseg_ros import __version__
 from nightseg_ros.core.backends import BACKENDS
 from nightseg_ros.core.labels import NAMES
@@ -66,6 +67,8 @@ def export(
     """
     if not Path(checkpoint).is_file():
         raise DataError(f'{checkpoint} does not exist: train first (python -m training fit)')
+    if height % STRIDE or width % STRIDE:
+        raise ExportError(f'height and width must be multiples of {STRIDE}, got {height}x{width}')
     method = Supervised.load_from_checkpoint(checkpoint, map_location='cpu', weights_only=True)
     released = ReleasedForm(method.net.eval(), method.mean, method.std).eval()
     frames = list_images(Path(data_root) / parity_frames / 'images')[::10]

@@ -17,6 +17,7 @@ from training.data.night_driving import NightDrivingData
 from training.methods.supervised import Supervised
 
 LAST = 'last.ckpt'
+LOGS = 'logs'
 
 
 def fit(
@@ -42,7 +43,8 @@ def fit(
     Args:
         data: what to train on and where it is.
         method: the network and its losses.
-        output: folder for checkpoints (``last.ckpt``) and ``metrics.csv``.
+        output: folder for checkpoints (``last.ckpt``) and ``logs/metrics.csv``; the metrics of
+            earlier calls are kept beside it as ``metrics-1.csv`` and so on.
         steps: optimiser steps in all.
         measure_every: steps between measurements.
         checkpoint_every: steps between checkpoints: the most a kill can cost.
@@ -56,9 +58,10 @@ def fit(
     lightning.seed_everything(seed, workers=True)
     output = Path(output)
     last = output / LAST
+    _keep_metrics(output / LOGS)
     trainer = lightning.Trainer(
         default_root_dir=output,
-        logger=CSVLogger(output, name=None, version='logs'),
+        logger=CSVLogger(output, name=None, version=LOGS),
         max_steps=steps,
         max_epochs=-1,
         check_val_every_n_epoch=None,
@@ -72,15 +75,26 @@ def fit(
         callbacks=[
             RichProgressBar(refresh_rate=5),
             LearningRateMonitor(),
-            EMAWeightAveraging(decay=ema_decay, update_starting_at_step=100),
+            # Before its start the average is the untrained net: a short run starts it sooner.
+            EMAWeightAveraging(decay=ema_decay, update_starting_at_step=min(100, steps // 2)),
             ModelCheckpoint(
                 dirpath=output,
                 filename='step-{step:06d}',
                 auto_insert_metric_name=False,
                 every_n_train_steps=checkpoint_every,
                 save_last=True,
+                # Not last-v1.ckpt beside an older last.ckpt, which export would then read.
+                enable_version_counter=False,
                 save_on_exception=True,
             ),
         ],
     )
     trainer.fit(method, data, ckpt_path=last if resume and last.is_file() else None)
+
+
+def _keep_metrics(logs: Path) -> None:
+    """Set the metrics of an earlier call aside: the logger deletes the file that it finds."""
+    metrics = logs / 'metrics.csv'
+    if metrics.is_file():
+        earlier = len(list(logs.glob('metrics-*.csv')))
+        metrics.rename(logs / f'metrics-{earlier + 1}.csv')

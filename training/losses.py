@@ -36,7 +36,7 @@ def segmentation_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = N
     loss = F.cross_entropy(logits, labels, weight=weights, ignore_index=UNLABELLED, reduction='sum')
     valid = labels[labels != UNLABELLED]
     total = weights[valid].sum() if weights is not None else valid.numel()
-    return loss / max(float(total), 1.0)
+    return loss / (float(total) or 1.0)
 
 
 def label_boundaries(labels: Tensor, width: int = 3) -> Tensor:

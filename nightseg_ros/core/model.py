@@ -9,6 +9,8 @@ from pathlib import Path
 
 import onnx
 
+from nightseg_ros.core.resources import find_resource
+
 DEFAULT_MODEL = 'student_384x640.onnx'
 
 IMAGE = 'image'
@@ -51,24 +53,16 @@ class Model:
 def released_model(name: str = DEFAULT_MODEL) -> Path:
     """Return the path of a released model, installed or in a checkout.
 
-    Looks upwards from this package for ``share/nightseg_ros/models`` (pip, colcon) and
-    ``models/released`` (a checkout, an editable or symlinked install).
-
     Raises:
         ModelError: when there is none.
     """
-    here = Path(__file__)
-    # A symlinked install is reached both by its own path and by where its links lead.
-    for start in (here.absolute(), here.resolve()):
-        for parent in start.parents:
-            for folder in ('models/released', 'share/nightseg_ros/models'):
-                candidate = parent / folder / name
-                if candidate.is_file():
-                    return candidate
-    raise ModelError(
-        f"the released model '{name}' is not installed: reinstall nightseg_ros, "
-        'or give the path of an exported ONNX file (parameter model_path)'
-    )
+    path = find_resource('models', name)
+    if path is None:
+        raise ModelError(
+            f"the released model '{name}' is not installed: reinstall nightseg_ros, "
+            'or give the path of an exported ONNX file (parameter model_path)'
+        )
+    return path
 
 
 def load_model(path: str | Path | None = None) -> Model:

@@ -60,7 +60,9 @@ def _play(options: argparse.Namespace) -> int:
     import rclpy  # only playing needs ROS
 
     from nightseg_ros.evaluation.player import BagPlayer
+    from nightseg_ros.evaluation.ros_environment import use_shared_memory
 
+    use_shared_memory()
     rclpy.init()
     node = rclpy.create_node('night_seg_bag_player')
     try:

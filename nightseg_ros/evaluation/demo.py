@@ -30,7 +30,6 @@ from nightseg_ros.evaluation.bags import open_bag
 from nightseg_ros.evaluation.bags import read_drive
 from nightseg_ros.evaluation.bags import stamp_ns
 from nightseg_ros.evaluation.bags import write_drive
-from nightseg_ros.evaluation.isolation import isolate_ros
 from nightseg_ros.evaluation.replay import CONFIDENCE_TOPIC
 from nightseg_ros.evaluation.replay import EXPOSURE_TOPIC
 from nightseg_ros.evaluation.replay import MASK_TOPIC
@@ -40,6 +39,7 @@ from nightseg_ros.evaluation.replay import replay
 from nightseg_ros.evaluation.report import EvaluatedFrame
 from nightseg_ros.evaluation.report import Run
 from nightseg_ros.evaluation.report import write_report
+from nightseg_ros.evaluation.ros_environment import isolate_ros
 from nightseg_ros.simulation.night_drive import NightDrive
 
 FRAME_RATE_HZ = 10.0

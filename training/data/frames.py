@@ -86,7 +86,10 @@ class LabelledFrames(Dataset):
         if labels is None or labels.ndim != 2 or labels.dtype != np.uint8:
             raise DataError(f'{path} is no single-channel 8-bit PNG: give trainIds, not colours')
         if labels.shape != image.shape[:2]:
-            raise DataError(f'{path} is {labels.shape}, its image is {image.shape[:2]}')
+            raise DataError(
+                f'{path} is {labels.shape}, its image is {image.shape[:2]}: '
+                'a label needs the size of its image'
+            )
         foreign = set(np.unique(labels).tolist()) - self.valid_labels
         if foreign:
             raise DataError(
@@ -110,7 +113,10 @@ def list_images(folder: Path) -> list[Path]:
         DataError: when the folder does not exist or holds no image.
     """
     if not folder.is_dir():
-        raise DataError(f'{folder} does not exist: point --data.root at the folder of data sets')
+        raise DataError(
+            f'{folder} does not exist: point fit --data.root or export '
+            '--data_root at the folder of data sets'
+        )
     images = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
     if not images:
         raise DataError(f'{folder} holds no {", ".join(IMAGE_SUFFIXES)}')

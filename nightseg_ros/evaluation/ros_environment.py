@@ -1,4 +1,4 @@
-"""A ROS graph of one's own: nothing leaves the machine, two runs do not hear each other."""
+"""The environment of ROS processes: a graph of one's own, and room for camera images."""
 
 from __future__ import annotations
 
@@ -7,17 +7,33 @@ import random
 import socket
 import sys
 
+from nightseg_ros.core.resources import find_resource
+
 DOMAIN_IDS = range(1, 102)
 """Domain ids whose ports lie below Linux's ephemeral range."""
 
 
 def isolate_ros() -> None:
-    """Set this process's environment, and so its children's; call it before ``rclpy.init``."""
+    """Keep ROS on this machine and apart from other runs; call it before ``rclpy.init``.
+
+    Sets this process's environment, and so its children's.
+    """
     os.environ['ROS_DOMAIN_ID'] = str(free_domain_id())
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     os.environ.setdefault('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp')
     # ROS from wheels finds its packages under the environment's prefix; a sourced ROS has said so.
     os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)
+    use_shared_memory()
+
+
+def use_shared_memory() -> None:
+    """Give Fast DDS shared memory that holds camera images, unless a profile is set already.
+
+    Without it a frame of a megabyte goes in fragments over UDP, and many get lost.
+    """
+    profile = find_resource('config', 'fastdds_shared_memory.xml')
+    if profile is not None:
+        os.environ.setdefault('FASTRTPS_DEFAULT_PROFILES_FILE', str(profile))
 
 
 def free_domain_id() -> int:
