@@ -135,7 +135,8 @@ def writable_pixels(data: array, height: int, width: int, channels: int) -> NDAr
     Args:
         data: the ``array.array`` that the message holds (not one that was assigned to it: some
             distributions copy on assignment).
-        height, width: of the image.
+        height: of the image.
+        width: of the image.
         channels: 1 returns [H, W], more [H, W, C].
     """
     shape = (height, width) if channels == 1 else (height, width, channels)
