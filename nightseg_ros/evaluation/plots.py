@@ -11,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -141,7 +142,7 @@ def latency_distribution(
         left, right = (_axes(figure, theme, place) for place in (121, 122))
         ordered = np.sort(latencies_ms)
         bins = int(np.clip(np.sqrt(ordered.size) * 2, 8, 50))
-        edges: int | NDArray[np.float64] = bins
+        edges: Any = bins
         if _scale_latency(left, ordered, upwards=False):
             edges = np.geomspace(ordered[0], ordered[-1], bins + 1)
         left.hist(ordered, bins=edges, color=theme.blue, alpha=0.55)
@@ -154,8 +155,11 @@ def latency_distribution(
         styles = (('p50', theme.teal, '-'), ('p95', theme.orange, '--'), ('p99', theme.red, ':'))
         for name, color, style in styles:
             for axes in (left, right):
-                label = f'{name} {summary[name]:.0f} ms'
-                axes.axvline(summary[name], color=color, ls=style, lw=1.6, label=label)
+                percentile = summary[name]
+                if percentile is None:
+                    continue
+                label = f'{name} {percentile:.0f} ms'
+                axes.axvline(percentile, color=color, ls=style, lw=1.6, label=label)
         _label(left, theme, 'latency [ms]', 'frames', legend=False)
         _label(right, theme, 'latency [ms]', 'frames at most this slow')
 
@@ -283,7 +287,7 @@ def error_picture(labels: NDArray[np.uint8], truth: NDArray[np.uint8]) -> NDArra
         RGB uint8 [H, W, 3].
     """
     right = (labels == truth)[..., None]
-    picture = np.where(right, np.uint8(RIGHT_COLOR), np.uint8(WRONG_COLOR))
+    picture = np.where(right, np.array(RIGHT_COLOR, np.uint8), np.array(WRONG_COLOR, np.uint8))
     picture[truth == UNLABELLED] = UNRATED_COLOR
     return picture
 
@@ -324,7 +328,7 @@ def _label(axes: Axes, theme: Theme, x: str, y: str, legend: bool = True) -> Non
         )
 
 
-def _line_style(line: TimeLine) -> dict[str, float | str]:
+def _line_style(line: TimeLine) -> dict[str, Any]:
     """Return a line with dots for short runs; dots also show points between two drops."""
     few = line.time.size <= 150
     return {'lw': 1.4, 'marker': '.', 'ms': 5 if few else 2}

@@ -281,7 +281,7 @@ def main(args: list[str] | None = None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
-        # Shutting down already: a second Ctrl-C (a shell and a launcher both send one) adds nothing.
+        # A second Ctrl-C (a shell and a launcher both send one) must not break the shutdown.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if node is not None:
             node.stop()
