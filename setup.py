@@ -1,7 +1,8 @@
 """What colcon and pip install.
 
-Name, version, licence, Python and commands are here because colcon reads only this file where setuptools is
-older than 61 (Ubuntu 22.04, Humble), and cannot read ``requires-python`` of pyproject.toml at all.
+Name, version, licence, Python and commands are here because colcon reads only this file where
+setuptools is older than 61 (Ubuntu 22.04, Humble), and cannot read ``requires-python`` of
+pyproject.toml at all.
 """
 
 from glob import glob

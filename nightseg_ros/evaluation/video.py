@@ -110,7 +110,7 @@ class OverlayVideo:
         self._rate_hz = rate_hz
         self._panel: tuple[int, int] | None = None
         self._encoder: subprocess.Popen[bytes] | None = None
-        self._messages = tempfile.TemporaryFile()
+        self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
 
     def __enter__(self) -> OverlayVideo:
         """Return itself."""

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from models.released_form import ReleasedForm
+from nightseg_ros.core.labels import NAMES
+from nightseg_ros.core.model import load_model
+from training import __main__ as cli
+from training import export as export_module
+from training.data.frames import DataError
+from training.data.frames import list_images
+from training.data.frames import read_rgb
+from training.data.night_driving import MEASURING_SETS
+from training.export import ExportError
+from training.export import check_parity
+from training.export import export
+from training.methods.supervised import Supervised
+
+onnxruntime = pytest.importorskip('onnxruntime')
+pytest.importorskip('openvino')
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope='module')
+def exported(trained: Path, mini_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the exported miniature; do not write to it."""
+    output = tmp_path_factory.mktemp('exported') / 'new' / 'mini.onnx'
+    with pytest.MonkeyPatch.context() as patch:
+        # After four steps classes are nearly tied: bfloat16, OpenVINO's choice on some processors,
+        # tips more of them than in a trained net.
+        patch.setattr(export_module, 'MIN_AGREEMENT', 0.8)
+        export(trained / 'last.ckpt', output, height=64, width=128, data_root=mini_root)
+    return output
+
+
+@pytest.fixture(scope='module')
+def released(trained: Path) -> ReleasedForm:
+    """Return the same net in torch."""
+    method = Supervised.load_from_checkpoint(
+        trained / 'last.ckpt', map_location='cpu', weights_only=True
+    )
+    return ReleasedForm(method.net, method.mean, method.std).eval()
+
+
+def test_exported_file_is_a_released_model(exported: Path) -> None:
+    proto = onnx.load(str(exported))
+    onnx.checker.check_model(proto, full_check=True)
+    assert [opset.version for opset in proto.opset_import if not opset.domain] == [17]
+    assert [value.name for value in proto.graph.output] == ['labels', 'confidence', 'exposure']
+    model = load_model(exported)
+    assert (model.height, model.width, model.has_exposure) == (64, 128, True)
+    assert list(exported.parent.iterdir()) == [exported]
+
+
+def test_auxiliary_heads_stay_behind(exported: Path, released: ReleasedForm) -> None:
+    names = {initializer.name for initializer in onnx.load(str(exported)).graph.initializer}
+    assert not [name for name in names if 'detail_head' in name or 'boundary_head' in name]
+    weights = sum(p.numel() for p in released.parameters()) * 4
+    assert exported.stat().st_size < weights + 200_000
+
+
+def test_card_says_what_it_is(exported: Path) -> None:
+    card = load_model(exported).card
+    assert card['name'] == 'mini'
+    assert json.loads(card['classes']) == list(NAMES)
+    recipe = json.loads(card['recipe'])
+    assert recipe['steps'] == 4
+    assert recipe['width'] == 8
+    metrics = json.loads(card['metrics'])
+    assert set(metrics) == {
+        *(f'miou/{name}' for name in MEASURING_SETS),
+        'road_iou/motorcycle_night_dev',
+    }
+    assert all(0 <= value <= 1 for value in metrics.values())
+    agreement = json.loads(card['agreement_with_torch'])
+    assert set(agreement) == {'onnxruntime', 'openvino'}
+    assert agreement['onnxruntime'] > 0.995
+    assert agreement['openvino'] > 0.8
+    assert 'Research' in card['licence']
+    assert '[1,64,128,3]' in card['input']
+
+
+def test_onnx_agrees_with_torch(exported: Path, released: ReleasedForm, mini_root: Path) -> None:
+    session = onnxruntime.InferenceSession(str(exported), providers=['CPUExecutionProvider'])
+    image = read_rgb(list_images(mini_root / 'campus_day' / 'images')[0])[:64, :128][None]
+    labels, confidence, exposure = session.run(None, {'image': image})
+    with torch.inference_mode():
+        expected = [mask.numpy() for mask in released(torch.from_numpy(image))]
+    assert (labels == expected[0]).mean() > 0.995
+    for got, mask in ((confidence, expected[1]), (exposure, expected[2])):
+        assert got.dtype == np.uint8
+        assert np.abs(got.astype(int) - mask.astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize('backend', ['onnxruntime', 'openvino'])
+def test_parity_refuses_another_net(exported: Path, mini_root: Path, backend: str) -> None:
+    torch.manual_seed(7)
+    method = Supervised(width=8, exposure_width=4)
+    other = ReleasedForm(method.net.eval(), method.mean, method.std).eval()
+    frames = list_images(mini_root / 'campus_night' / 'images')
+    with pytest.raises(ExportError, match=f'{backend} agrees .* 1 frames; 99.5% is needed'):
+        check_parity(other, exported, backend, frames)
+
+
+def test_refused_model_leaves_the_released_one(
+    trained: Path, mini_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / 'mini.onnx'
+    output.write_text('the release before')
+    monkeypatch.setattr(export_module, 'MIN_AGREEMENT', 1.1)
+    with pytest.raises(ExportError):
+        export(trained / 'last.ckpt', output, height=64, width=128, data_root=mini_root)
+    assert output.read_text() == 'the release before'
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_missing_checkpoint_says_how_to_train(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match='nowhere.ckpt does not exist: train first'):
+        export(tmp_path / 'nowhere.ckpt', tmp_path / 'mini.onnx')
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(('height', 'width'), [(100, 128), (64, 100)])
+def test_size_that_the_student_cannot_take(
+    trained: Path, tmp_path: Path, height: int, width: int
+) -> None:
+    with pytest.raises(ExportError, match=f'multiples of 64, got {height}x{width}'):
+        export(trained / 'last.ckpt', tmp_path / 'mini.onnx', height=height, width=width)
+
+
+def test_missing_frames_are_named(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match='nowhere.* does not exist.*--data_root'):
+        export(trained / 'last.ckpt', tmp_path / 'x.onnx', data_root=tmp_path / 'nowhere')
+
+
+def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, '-m', 'training', *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_cli_without_a_checkpoint_exits_2_with_one_line() -> None:
+    result = run_cli('export', '--checkpoint', 'nowhere')
+    assert result.returncode == 2
+    lines = result.stderr.splitlines()
+    assert lines == ['error: nowhere does not exist: train first (python -m training fit)']
+
+
+def test_cli_help_names_the_subcommands() -> None:
+    result = run_cli('--help')
+    assert result.returncode == 0
+    assert 'fit' in result.stdout
+    assert 'export' in result.stdout
+
+
+def test_cli_fit_without_data_exits_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ['--data.root', str(tmp_path / 'nowhere'), '--output', str(tmp_path / 'output')]
+    arguments += ['--accelerator', 'cpu', '--method.width', '8']
+    monkeypatch.setattr(sys, 'argv', ['training', 'fit', *arguments])
+    assert cli.main() == 2
+    assert f'error: {tmp_path}/nowhere' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('option', [['--nonsense', '1'], ['--height', 'tall']])
+def test_cli_exits_2_on_bad_options(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: list[str]
+) -> None:
+    monkeypatch.setattr(sys, 'argv', ['training', 'export', *option])
+    with pytest.raises(SystemExit) as error:
+        cli.main()
+    assert error.value.code == 2
+    assert option[0].lstrip('-') in capsys.readouterr().err

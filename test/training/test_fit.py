@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import csv
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.data.frames import DataError
+from training.data.night_driving import MEASURING_SETS
+from training.data.night_driving import NightDrivingData
+from training.fit import fit
+from training.methods.supervised import Supervised
+
+
+def load(path: Path) -> dict:
+    return torch.load(path, map_location='cpu', weights_only=True)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def test_writes_checkpoints_and_metrics(trained: Path) -> None:
+    files = sorted(str(path.relative_to(trained)) for path in trained.rglob('*') if path.is_file())
+    assert files == ['last.ckpt', 'logs/hparams.yaml', 'logs/metrics.csv', 'step-000004.ckpt']
+    for row in rows(trained / 'logs' / 'metrics.csv'):
+        for name in MEASURING_SETS:
+            assert 0 <= float(row[f'miou/{name}']) <= 1
+
+
+def test_checkpoint_holds_finite_trained_weights_and_their_average(trained: Path) -> None:
+    checkpoint = load(trained / 'last.ckpt')
+    assert checkpoint['global_step'] == 4
+    average, current = checkpoint['state_dict'], checkpoint['current_model_state']
+    assert average.keys() == current.keys()
+    for tensor in (*average.values(), *current.values()):
+        assert torch.isfinite(tensor).all()
+    # Steps three and four went into it: an average of none would be the untrained net.
+    assert checkpoint['averaging_state']['n_averaged'] == 2
+    weight = 'net.stem.0.0.weight'
+    assert not torch.equal(average[weight], current[weight])
+
+
+def test_checkpoint_says_how_to_build_the_net(trained: Path) -> None:
+    method = Supervised.load_from_checkpoint(
+        trained / 'last.ckpt', map_location='cpu', weights_only=True
+    )
+    assert method.hparams.width == 8
+    assert method.net.head[1].out_channels == 19
+    assert method.net.has_exposure
+
+
+@pytest.fixture
+def elsewhere(trained: Path, tmp_path: Path) -> Path:
+    """Return a copy of the trained folder: training may have to go on somewhere else."""
+    return Path(shutil.copytree(trained, tmp_path / 'copy'))
+
+
+def test_second_call_resumes_and_keeps_earlier_metrics(
+    elsewhere: Path, mini_fit: Callable[..., None]
+) -> None:
+    logs = elsewhere / 'logs'
+    earlier = (logs / 'metrics.csv').read_text()
+    mini_fit(elsewhere, 20, measure_every=100)
+    assert load(elsewhere / 'last.ckpt')['global_step'] == 20
+    assert not (elsewhere / 'last-v1.ckpt').exists()
+    assert (logs / 'metrics-1.csv').read_text() == earlier
+    losses = {row['step']: row['loss'] for row in rows(logs / 'metrics.csv') if row['loss']}
+    assert list(losses) == ['19']
+    assert math.isfinite(float(losses['19']))
+
+
+def test_starting_anew_replaces_the_last_checkpoint(
+    elsewhere: Path, mini_fit: Callable[..., None]
+) -> None:
+    mini_fit(elsewhere, 2, resume=False)
+    assert load(elsewhere / 'last.ckpt')['global_step'] == 2
+    assert not (elsewhere / 'last-v1.ckpt').exists()
+
+
+class Interrupted(Supervised):
+    """Is interrupted in its fourth step."""
+
+    def training_step(self, batch, batch_index):
+        if self.trainer.global_step == 3:
+            raise KeyboardInterrupt
+        return super().training_step(batch, batch_index)
+
+
+def test_interrupt_loses_nothing(tmp_path: Path, mini_fit: Callable[..., None]) -> None:
+    batches = 'net.stem.0.1.num_batches_tracked'
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        mini_fit(tmp_path, 8, Interrupted, checkpoint_every=100, measure_every=100)
+    saved = load(tmp_path / 'last.ckpt')
+    assert (saved['global_step'], int(saved['current_model_state'][batches])) == (3, 3)
+    mini_fit(tmp_path, 5, checkpoint_every=5, measure_every=100)
+    resumed = load(tmp_path / 'last.ckpt')
+    assert (resumed['global_step'], int(resumed['current_model_state'][batches])) == (5, 5)
+    assert not (tmp_path / 'last-v1.ckpt').exists()
+
+
+def test_missing_data_is_named_before_training(tmp_path: Path) -> None:
+    data = NightDrivingData(root=str(tmp_path / 'nowhere'), workers=0)
+    method = Supervised(width=8, exposure_width=4)
+    with pytest.raises(DataError, match='nowhere.*--data.root'):
+        fit(data, method, tmp_path / 'output', steps=1, accelerator='cpu')
+    assert not (tmp_path / 'output' / 'last.ckpt').exists()

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from training.data.frames import DataError
+from training.data.frames import LabelledFrames
+from training.data.night_driving import MEASURING_SETS
+from training.measure import measure
+
+ROAD_KEY = 'road_iou/motorcycle_night_dev'
+
+
+def knows_the_truth(frame: np.ndarray) -> SimpleNamespace:
+    """Read the labels off the red channel of the miniature root; road where there are none."""
+    labels = frame[..., 0].copy()
+    labels[labels == 255] = 0
+    return SimpleNamespace(labels=np.where(labels > 18, 18, labels).astype(np.uint8))
+
+
+def sees_only_road(frame: np.ndarray) -> SimpleNamespace:
+    return SimpleNamespace(labels=np.zeros(frame.shape[:2], np.uint8))
+
+
+def sees_no_road(frame: np.ndarray) -> SimpleNamespace:
+    return SimpleNamespace(labels=np.full(frame.shape[:2], 11, np.uint8))
+
+
+def test_truth_measures_one_whatever_it_says_where_nothing_is_labelled(mini_root: Path) -> None:
+    expected = {f'miou/{name}': 1.0 for name in MEASURING_SETS} | {ROAD_KEY: 1.0}
+    assert measure(knows_the_truth, mini_root) == expected
+
+
+def test_only_road_by_hand(mini_root: Path) -> None:
+    results = measure(sees_only_road, mini_root)
+    for name in MEASURING_SETS:
+        _, labels = LabelledFrames(mini_root / name)[0]
+        classes = set(np.unique(labels)) - {255}
+        share = (labels == 0).sum() / (labels != 255).sum()
+        assert results[f'miou/{name}'] == pytest.approx(share / len(classes), abs=1e-4)
+    _, labels = LabelledFrames(mini_root / 'motorcycle_night_dev', extra_labels=(253, 254))[0]
+    road, counted = (labels == 0).sum(), (labels != 255).sum()
+    assert 0 < road < counted
+    assert results[ROAD_KEY] == pytest.approx(road / counted, abs=1e-4)
+
+
+def test_no_road_measures_zero(mini_root: Path) -> None:
+    assert set(measure(sees_no_road, mini_root).values()) == {0.0}
+
+
+@pytest.mark.parametrize('name', [*MEASURING_SETS, 'motorcycle_night_dev'])
+def test_missing_set_is_named(mini_root: Path, tmp_path: Path, name: str) -> None:
+    root = Path(shutil.copytree(mini_root, tmp_path / 'root'))
+    shutil.rmtree(root / name)
+    with pytest.raises(DataError, match=f'{name}.* does not exist'):
+        measure(knows_the_truth, root)
+
+
+def test_labels_of_the_road_set_are_wrong_elsewhere(mini_root: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(mini_root, tmp_path / 'root'))
+    shutil.rmtree(root / 'night_dev')
+    shutil.copytree(root / 'motorcycle_night_dev', root / 'night_dev')
+    with pytest.raises(DataError, match='253'):
+        measure(knows_the_truth, root)

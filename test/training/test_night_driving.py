@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from training.data.frames import DataError
+from training.data.frames import Sample
+from training.data.night_driving import DAY_SETS
+from training.data.night_driving import MEASURING_SETS
+from training.data.night_driving import NightDrivingData
+from training.data.night_driving import TrainTransform
+
+
+def transformed(sample: Sample, seed: int, relight_probability: float) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(seed)
+    return TrainTransform((64, 128), relight_probability)(sample)
+
+
+@pytest.mark.parametrize('relight_probability', [0.0, 0.5, 1.0])
+@pytest.mark.parametrize('size', [(96, 128), (40, 40), (72, 300)])
+def test_crops_have_one_form_and_only_labels_of_the_frame(
+    street: Callable[..., Sample], size: tuple[int, int], relight_probability: float
+) -> None:
+    sample = street(*size)
+    alphabet = set(np.unique(sample.labels).tolist())
+    for seed in range(8):
+        image, labels = transformed(sample, seed, relight_probability)
+        assert image.shape == (3, 64, 128)
+        assert image.dtype == torch.uint8
+        assert labels.shape == (64, 128)
+        assert labels.dtype == torch.int64
+        assert set(labels.unique().tolist()) <= alphabet
+
+
+def test_checkerboard_labels_are_never_interpolated(day: Sample) -> None:
+    height, width = day.labels.shape
+    checks = (np.indices((height, width)).sum(0) % 2 * 18).astype(np.uint8)
+    for seed in range(8):
+        _, labels = transformed(Sample(day.image, checks), seed, 0.5)
+        assert set(labels.unique().tolist()) <= {0, 18}
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_night_has_the_labels_of_its_day_and_less_light(day: Sample, seed: int) -> None:
+    image, labels = transformed(day, seed, 0.0)
+    night, night_labels = transformed(day, seed, 1.0)
+    assert torch.equal(labels, night_labels)
+    assert night.float().mean() < image.float().mean()
+
+
+def test_geometry_moves_image_and_labels_together() -> None:
+    labels = np.repeat(np.arange(8, dtype=np.uint8), 16)[None].repeat(96, 0)
+    image = np.repeat(labels[..., None] * 32, 3, axis=2)
+    transform = TrainTransform((64, 128), 0.0)
+    transform.color = torch.nn.Identity()
+    for seed in range(8):
+        torch.manual_seed(seed)
+        crop, cropped_labels = transform(Sample(image, labels))
+        # Off by one at the edges of a stripe: the image is interpolated, the labels are not.
+        agree = (crop[0].float() / 32).round() == cropped_labels
+        assert agree.float().mean() > 0.9
+
+
+def test_flips_and_crops_happen(day: Sample) -> None:
+    crops = [transformed(day, seed, 0.0)[1] for seed in range(12)]
+    # The car is left of the middle.
+    places = [(crop == 13).nonzero()[:, 1].float().mean().item() for crop in crops]
+    assert min(places) < 64 < max(places)
+
+
+def test_torch_seed_decides(day: Sample) -> None:
+    first, again = transformed(day, 3, 1.0), transformed(day, 3, 1.0)
+    assert torch.equal(first[0], again[0])
+    assert not torch.equal(first[0], transformed(day, 4, 1.0)[0])
+
+
+def test_the_share_of_nights(day: Sample) -> None:
+    nights = []
+    transform = TrainTransform((64, 64), 0.25, lambda sample, rng: nights.append(1) or sample)
+    torch.manual_seed(0)
+    for _ in range(200):
+        transform(day)
+    assert 30 <= len(nights) <= 70
+
+
+def test_frame_itself_is_not_changed(day: Sample) -> None:
+    before = day.image.copy(), day.labels.copy()
+    transformed(day, 0, 1.0)
+    np.testing.assert_array_equal(day.image, before[0])
+    np.testing.assert_array_equal(day.labels, before[1])
+
+
+def test_batches_of_the_miniature_root(mini_root: Path) -> None:
+    data = NightDrivingData(root=str(mini_root), crop=(64, 64), batch_size=2, workers=0)
+    data.setup('fit')
+    assert len(data.train_set) == len(DAY_SETS) + 1
+    batches = list(data.train_dataloader())
+    assert len(batches) == 2  # five frames, the odd one dropped
+    for image, labels in batches:
+        assert image.shape == (2, 3, 64, 64)
+        assert image.dtype == torch.uint8
+        assert labels.shape == (2, 64, 64)
+        assert labels.dtype == torch.int64
+
+
+def test_measuring_frames_are_whole_and_in_order(mini_root: Path) -> None:
+    data = NightDrivingData(root=str(mini_root), workers=0)
+    data.setup('validate')
+    loaders = data.val_dataloader()
+    assert [loader.dataset.root.name for loader in loaders] == list(MEASURING_SETS)
+    for loader in loaders:
+        image, labels = next(iter(loader))
+        assert image.shape == (1, 3, 60, 90)
+        assert labels.shape == (1, 60, 90)
+        assert torch.equal(image[:, 0].long(), labels)
+
+
+def test_measuring_needs_no_training_set(mini_root: Path) -> None:
+    data = NightDrivingData(root=str(mini_root), day_sets=('nowhere',))
+    data.setup('validate')
+    assert not hasattr(data, 'train_set')
+
+
+@pytest.mark.parametrize(
+    'sets', [{'day_sets': ('camvid_day_train', 'moon')}, {'measuring_sets': ('moon',)}]
+)
+def test_missing_set_is_named(mini_root: Path, sets: dict[str, tuple[str, ...]]) -> None:
+    with pytest.raises(DataError, match='moon.* does not exist.*root'):
+        NightDrivingData(root=str(mini_root), **sets).setup('fit')
+
+
+def test_no_set_both_trains_and_measures() -> None:
+    assert not set(DAY_SETS) & set(MEASURING_SETS)
+    assert not [name for name in DAY_SETS if name.endswith(('_dev', '_val'))]
