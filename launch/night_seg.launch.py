@@ -15,6 +15,9 @@ from launch import LaunchContext
 from launch import LaunchDescription
 
 PACKAGE = 'nightseg_ros'
+SHARE = Path(get_package_share_directory(PACKAGE))
+
+FAST_DDS_PROFILE = 'FASTRTPS_DEFAULT_PROFILES_FILE'
 
 PARAMETERS = {
     'model_path': (str, 'Exported ONNX model.'),
@@ -36,7 +39,7 @@ ARGUMENTS = {
 
 def generate_launch_description() -> LaunchDescription:
     """Declare the arguments and the node."""
-    params_file = Path(get_package_share_directory(PACKAGE)) / 'config' / 'night_seg.yaml'
+    params_file = SHARE / 'config' / 'night_seg.yaml'
     return LaunchDescription(
         [
             DeclareLaunchArgument(
@@ -65,6 +68,8 @@ def start_node(context: LaunchContext) -> list[LifecycleNode]:
         for name, (kind, _) in PARAMETERS.items()
         if LaunchConfiguration(name).perform(context)
     }
+    # Without it Fast DDS has no room for camera images in shared memory; other RMWs ignore it.
+    profile = {FAST_DDS_PROFILE: str(SHARE / 'config' / 'fastdds_shared_memory.xml')}
     return [
         LifecycleNode(
             package=PACKAGE,
@@ -80,5 +85,6 @@ def start_node(context: LaunchContext) -> list[LifecycleNode]:
             arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
             respawn=LaunchConfiguration('respawn'),
             respawn_delay=2.0,
+            additional_env={} if FAST_DDS_PROFILE in context.environment else profile,
         )
     ]
