@@ -128,4 +128,4 @@ class MasksPublisher:
     def destroy(self) -> None:
         """Take all publishers down."""
         for out in self._out.values():
-            self._node.destroy_publisher(out.publisher)
+            self._node.destroy_lifecycle_publisher(out.publisher)
