@@ -77,8 +77,8 @@ class Street:
         v = np.arange(top, camera.height, dtype=np.float32)[:, None]
         u = np.arange(camera.width, dtype=np.float32)[None]
         z = camera.focal * camera.HEIGHT / (v - np.float32(camera.horizon))
-        x = camera.x + (u - np.float32(camera.cx)) * z / camera.focal
-        x = x.astype(np.float32)
+        offset = (u - np.float32(camera.cx)) * z / camera.focal
+        x: Array = (camera.x + offset).astype(np.float32)
         z = np.broadcast_to(z, x.shape)
         along = z + np.float32(position)
         side = np.abs(x)
