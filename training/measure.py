@@ -24,7 +24,7 @@ ROAD_SET = 'motorcycle_night_dev'
 def measure(segmenter: Segmenter, root: Path) -> dict[str, float]:
     """Return mIoU by measuring set, and the road IoU of the motorcycle frames.
 
-    mIoU: one confusion matrix over the set, mean over the classes in truth or prediction.
+    mIoU: one confusion matrix over the set, mean over the classes in the truth.
 
     Raises:
         DataError: when a set is missing or mislabelled.

@@ -77,10 +77,13 @@ def class_iou(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def mean_iou(confusion: NDArray[np.int64]) -> float:
-    """Return the mean of `class_iou` over the classes that occur (0..1); NaN if none does."""
-    iou = class_iou(confusion)
-    present = iou[~np.isnan(iou)]
-    return float(present.mean()) if present.size else float('nan')
+    """Return the mean of `class_iou` over the classes of the truth (0..1); NaN if it has none.
+
+    Classes that are only predicted have no IoU of their own: many data sets annotate fewer than
+    the 19 classes. Such pixels still count as misses of the true class.
+    """
+    iou = class_iou(confusion)[confusion.sum(axis=1) > 0]
+    return float(iou.mean()) if iou.size else float('nan')
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,7 @@ def test_warm_poly_climbs_then_falls(steps: int, warmup: int) -> None:
         pytest.param([[3, 0], [0, 5]], 1.0, id='perfect'),
         pytest.param([[3, 1], [2, 4]], (3 / 6 + 4 / 7) / 2, id='mixed'),
         pytest.param([[3, 1, 0], [2, 4, 0], [0, 0, 0]], (3 / 6 + 4 / 7) / 2, id='absent class'),
-        pytest.param([[4, 0, 4], [0, 2, 0], [0, 0, 0]], (0.5 + 1 + 0) / 3, id='only predicted'),
+        pytest.param([[4, 0, 4], [0, 2, 0], [0, 0, 0]], (0.5 + 1) / 2, id='only predicted'),
         pytest.param([[4, 0, 0], [0, 2, 0], [0, 3, 0]], (1 + 0.4 + 0) / 3, id='only in truth'),
         pytest.param([[0, 7], [9, 0]], 0.0, id='all wrong'),
     ],
