@@ -10,7 +10,6 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import track
@@ -18,25 +17,16 @@ from rich.table import Table
 
 from nightseg_ros.core.backends import AUTO
 from nightseg_ros.core.backends import BACKENDS
-from nightseg_ros.core.image_codec import ImageError
-from nightseg_ros.core.image_codec import view
-from nightseg_ros.core.model import ModelError
 from nightseg_ros.core.model import load_model
 from nightseg_ros.evaluation.bags import LABELS_TOPIC
 from nightseg_ros.evaluation.bags import BagError
 from nightseg_ros.evaluation.bags import Frame
 from nightseg_ros.evaluation.bags import folder_frames
-from nightseg_ros.evaluation.bags import open_bag
-from nightseg_ros.evaluation.bags import read_drive
-from nightseg_ros.evaluation.bags import stamp_ns
 from nightseg_ros.evaluation.bags import write_drive
-from nightseg_ros.evaluation.replay import CONFIDENCE_TOPIC
-from nightseg_ros.evaluation.replay import EXPOSURE_TOPIC
-from nightseg_ros.evaluation.replay import MASK_TOPIC
+from nightseg_ros.evaluation.join import evaluated_frames
 from nightseg_ros.evaluation.replay import Replay
 from nightseg_ros.evaluation.replay import ReplayError
 from nightseg_ros.evaluation.replay import replay
-from nightseg_ros.evaluation.report import EvaluatedFrame
 from nightseg_ros.evaluation.report import Run
 from nightseg_ros.evaluation.report import write_report
 from nightseg_ros.evaluation.ros_environment import isolate_ros
@@ -60,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
             parameters['model_path'] = str(options.model.absolute())
         run = replay(bag, masks_bag, options.image_topic, options.rate, parameters)
         report = _report(options, bag, masks_bag, run)
-    except (BagError, ModelError, ReplayError, ImageError) as error:
+    except (ValueError, ReplayError) as error:  # what bags, models and the report refuse
         print(f'error: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -116,6 +106,7 @@ def _procedural_frames(count: int) -> Iterator[Frame]:
 def _report(options: argparse.Namespace, bag: Path, masks_bag: Path, run: Replay) -> dict:
     source = options.frames or options.bag
     notes = [
+        f'Backend {run.backend}: {run.backend_reason}.',
         'Latency is the time from publishing an image to receiving its mask in another process.',
     ]
     if not source:
@@ -136,47 +127,6 @@ def _report(options: argparse.Namespace, bag: Path, masks_bag: Path, run: Replay
     )
     frames = evaluated_frames(bag, masks_bag, run, options.image_topic, options.labels_topic)
     return write_report(track(frames, 'evaluating', len(stamps)), description, options.output)
-
-
-def evaluated_frames(
-    bag: Path,
-    masks_bag: Path,
-    run: Replay,
-    image_topic: str | None = None,
-    labels_topic: str = LABELS_TOPIC,
-) -> Iterator[EvaluatedFrame]:
-    """Yield each frame of a drive with the masks that came back for it, joined by stamp."""
-    masks = _masks_by_frame(masks_bag)
-    stamp, current = next(masks, (None, {}))
-    for index, frame in enumerate(read_drive(bag, image_topic, labels_topic)):
-        while stamp is not None and stamp < frame.stamp_ns:
-            stamp, current = next(masks, (None, {}))
-        found = current if stamp == frame.stamp_ns else {}
-        yield EvaluatedFrame(
-            index=index,
-            stamp_ns=frame.stamp_ns,
-            image=frame.image,
-            labels=found.get(MASK_TOPIC),
-            confidence=found.get(CONFIDENCE_TOPIC),
-            exposure=found.get(EXPOSURE_TOPIC),
-            truth=frame.labels,
-            latency_ms=run.latency_ms(frame.stamp_ns),
-        )
-
-
-def _masks_by_frame(masks_bag: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield stamp and masks by topic; the bag is in the order of stamps."""
-    with open_bag(masks_bag) as reader:
-        stamp, masks = None, {}
-        for connection, _, raw in reader.messages():
-            message: Any = reader.deserialize(raw, connection.msgtype)
-            if stamp is not None and stamp_ns(message) != stamp:
-                yield stamp, masks
-                masks = {}
-            stamp = stamp_ns(message)
-            masks[connection.topic] = view(message)
-        if stamp is not None:
-            yield stamp, masks
 
 
 def _print_summary(console: Console, report: dict, output: Path) -> None:

@@ -58,13 +58,15 @@ class Replay:
         published_ns: wall time of publication by header stamp (both ns), in order.
         received_ns: wall time at which the mask of a stamp arrived.
         model: name of the model that the node reported.
-        backend: backend that the node reported, and why.
+        backend: name of the backend that the node reported.
+        backend_reason: why the node chose it.
     """
 
     published_ns: dict[int, int]
     received_ns: dict[int, int]
     model: str
     backend: str
+    backend_reason: str
 
     def latency_ms(self, stamp_ns: int) -> float | None:
         """Return publication of an image to reception of its mask; None when it was dropped."""
@@ -127,8 +129,9 @@ def replay(
                 raise ReplayError(f'the node died during the replay:\n{_tail(log)}')
             recorder.write_rest()
         engine = recorder.engine
-        backend = f'{engine.get("backend", "?")} ({engine.get("why", "?")})'
-        return Replay(published, recorder.received_ns, engine.get('model', '?'), backend)
+        return Replay(
+            published, recorder.received_ns, engine['model'], engine['backend'], engine['why']
+        )
     finally:
         rclpy.try_shutdown()
 
