@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import torch
 from rich.progress import track
-from torchmetrics.classification import MulticlassConfusionMatrix
 
-from nightseg_ros.core.labels import NUM_CLASSES
 from nightseg_ros.core.labels import UNLABELLED
+from nightseg_ros.core.segmentation_score import SegmentationScore
 from nightseg_ros.core.segmenter import Segmenter
 from training.data.frames import LabelledFrames
 from training.data.night_driving import MEASURING_SETS
-from training.methods.supervised import mean_iou
 
 ROAD = 0
 ROAD_SET = 'motorcycle_night_dev'
@@ -32,12 +28,11 @@ def measure(segmenter: Segmenter, root: Path) -> dict[str, float]:
     results = {}
     for name in MEASURING_SETS:
         frames = LabelledFrames(root / name, cache=False)
-        confusion = MulticlassConfusionMatrix(NUM_CLASSES, ignore_index=UNLABELLED)
+        score = SegmentationScore()
         for index in track(range(len(frames)), description=name):
             image, labels = frames.read(index)
-            predicted = torch.from_numpy(segmenter(image).labels.astype(np.int64))
-            confusion.update(predicted[None], torch.from_numpy(labels.astype(np.int64))[None])
-        results[f'miou/{name}'] = round(float(mean_iou(confusion.compute())), 4)
+            score.update(segmenter(image).labels, labels)
+        results[f'miou/{name}'] = round(score.compute().mean_iou, 4)
     results[f'road_iou/{ROAD_SET}'] = round(_road_iou(segmenter, root / ROAD_SET), 4)
     return results
 

@@ -34,11 +34,11 @@ from nightseg_ros.core.labels import NAMES
 from nightseg_ros.core.labels import NUM_CLASSES
 from nightseg_ros.core.labels import colorize
 from nightseg_ros.core.overlay import overlay
+from nightseg_ros.core.segmentation_score import SegmentationScore
+from nightseg_ros.core.segmentation_score import mean_iou
 from nightseg_ros.evaluation import plots
 from nightseg_ros.evaluation.metrics import FrameNumbers
-from nightseg_ros.evaluation.metrics import SegmentationScore
 from nightseg_ros.evaluation.metrics import latency_percentiles
-from nightseg_ros.evaluation.metrics import mean_iou
 from nightseg_ros.evaluation.video import OverlayVideo
 from nightseg_ros.evaluation.video import VideoError
 

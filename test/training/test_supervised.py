@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from training.methods.supervised import Supervised
-from training.methods.supervised import mean_iou
 from training.methods.supervised import warm_poly
 
 
@@ -142,14 +140,14 @@ def test_validation_counts_each_set_for_itself(monkeypatch: pytest.MonkeyPatch) 
     method.validation_step((frame, half), 0, dataloader_idx=1)
     method.on_validation_epoch_end()
     # Half the counted pixels are right; the union of road is all, that of pole the other half.
-    assert values['miou/one'].item() == pytest.approx(1)
-    assert values['miou/two'].item() == pytest.approx((0.5 + 0) / 2)
+    assert values['miou/one'] == pytest.approx(1)
+    assert values['miou/two'] == pytest.approx((0.5 + 0) / 2)
     # The next epoch counts anew.
     method.validation_step((frame, half), 0, dataloader_idx=0)
     method.validation_step((frame, truth), 0, dataloader_idx=1)
     method.on_validation_epoch_end()
-    assert values['miou/one'].item() == pytest.approx((0.5 + 0) / 2)
-    assert values['miou/two'].item() == pytest.approx(1)
+    assert values['miou/one'] == pytest.approx((0.5 + 0) / 2)
+    assert values['miou/two'] == pytest.approx(1)
 
 
 @pytest.mark.usefixtures('in_trainer')
@@ -192,31 +190,3 @@ def test_warm_poly_climbs_then_falls(steps: int, warmup: int) -> None:
     assert all(0 < rate <= 1 for rate in rates)
     assert rates[:warmup] == sorted(rates[:warmup])
     assert rates[warmup:] == sorted(rates[warmup:], reverse=True)
-
-
-@pytest.mark.parametrize(
-    ('confusion', 'expected'),
-    [
-        pytest.param([[3, 0], [0, 5]], 1.0, id='perfect'),
-        pytest.param([[3, 1], [2, 4]], (3 / 6 + 4 / 7) / 2, id='mixed'),
-        pytest.param([[3, 1, 0], [2, 4, 0], [0, 0, 0]], (3 / 6 + 4 / 7) / 2, id='absent class'),
-        pytest.param([[4, 0, 4], [0, 2, 0], [0, 0, 0]], (0.5 + 1) / 2, id='only predicted'),
-        pytest.param([[4, 0, 0], [0, 2, 0], [0, 3, 0]], (1 + 0.4 + 0) / 3, id='only in truth'),
-        pytest.param([[0, 7], [9, 0]], 0.0, id='all wrong'),
-    ],
-)
-def test_mean_iou_by_hand(confusion: list[list[int]], expected: float) -> None:
-    assert mean_iou(torch.tensor(confusion)).item() == pytest.approx(expected)
-
-
-def test_mean_iou_of_nothing_is_no_number() -> None:
-    assert math.isnan(mean_iou(torch.zeros(3, 3)).item())
-
-
-@given(st.lists(st.integers(0, 10**9), min_size=9, max_size=9))
-def test_mean_iou_does_not_depend_on_the_order_of_classes(counts: list[int]) -> None:
-    confusion = torch.tensor(counts).view(3, 3)
-    order = torch.tensor([2, 0, 1])
-    got, permuted = mean_iou(confusion), mean_iou(confusion[order][:, order])
-    torch.testing.assert_close(got, permuted, equal_nan=True)
-    assert not confusion.any() or 0 <= got <= 1

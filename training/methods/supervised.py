@@ -12,6 +12,7 @@ from models.student import Student
 from models.student import resize
 from nightseg_ros.core.labels import NUM_CLASSES
 from nightseg_ros.core.labels import UNLABELLED
+from nightseg_ros.core.segmentation_score import mean_iou
 from training import losses
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -117,7 +118,8 @@ class Supervised(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the mIoU of each set (one confusion matrix over the set)."""
         for name, confusion in self.confusions.items():
-            self.log(f'miou/{name}', mean_iou(confusion.compute()), prog_bar=True)
+            score = mean_iou(confusion.compute().cpu().numpy())
+            self.log(f'miou/{name}', score, prog_bar=True)
             confusion.reset()
 
     def configure_optimizers(self) -> dict:
@@ -146,19 +148,3 @@ def warm_poly(step: int, steps: float, warmup: int, power: float = 0.9) -> float
     if step < warmup:
         return (step + 1) / warmup
     return max(0.0, 1 - (step - warmup) / max(1.0, steps - warmup)) ** power
-
-
-def mean_iou(confusion: Tensor) -> Tensor:
-    """Return the mean IoU over the classes that occur in the truth; NaN when none does.
-
-    Classes that are only predicted have no IoU of their own (CamVid annotates 11 of the 19); such
-    pixels still count as misses of the true class.
-
-    Args:
-        confusion: counts [K, K], rows truth, columns prediction.
-    """
-    confusion = confusion.double()
-    hit = confusion.diagonal()
-    support = confusion.sum(1)
-    union = confusion.sum(0) + support - hit
-    return (hit / union)[support > 0].mean().float()
