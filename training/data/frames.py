@@ -1,8 +1,8 @@
-"""Labelled frames in folders: ``images/NAME.jpg`` beside ``labels/NAME.png``."""
+"""Frames as the data sets hold them, decoded and checked: what every reader here is built from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,13 +11,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from nightseg_ros.core.labels import NUM_CLASSES
 from nightseg_ros.core.labels import UNLABELLED
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
-LABEL_FOLDERS = ('labels', 'teacher_labels')
+
+TRAIN_IDS = frozenset({*range(NUM_CLASSES), UNLABELLED})
+"""What a trainId label may hold."""
+
+LABEL_IDS = frozenset({*range(34), UNLABELLED})
+"""What a Cityscapes labelId label may hold; 255 is licence plate (-1) as uint8."""
 
 
 class DataError(ValueError):
@@ -31,79 +35,11 @@ class Sample(NamedTuple):
     labels: NDArray[np.uint8]
 
 
-class LabelledFrames(Dataset):
-    """The frames of one folder that have labels, decoded once and kept in memory.
+class Pair(NamedTuple):
+    """One place by day and by night: RGB uint8 [H, W, 3] each, of one size."""
 
-    Args:
-        root: folder with ``images/`` and ``labels/`` or ``teacher_labels/``.
-        transform: maps a :class:`Sample` to what an item shall be; None leaves it as it is.
-        cache: keep decoded frames (about 1 MB each at 640x480).
-        extra_labels: label values above 18 that this folder uses on purpose.
-
-    Raises:
-        DataError: when the folder, its images or a frame's label is missing.
-    """
-
-    def __init__(
-        self,
-        root: Path,
-        transform: Callable[[Sample], object] | None = None,
-        *,
-        cache: bool = True,
-        extra_labels: tuple[int, ...] = (),
-    ) -> None:
-        self.root = Path(root)
-        self.transform = transform
-        self.cache: dict[int, Sample] | None = {} if cache else None
-        self.valid_labels = {*range(NUM_CLASSES), UNLABELLED, *extra_labels}
-        self.images = list_images(self.root / 'images')
-        self.labels = [self._label_of(image) for image in self.images]
-
-    def _label_of(self, image: Path) -> Path:
-        for folder in LABEL_FOLDERS:
-            label = self.root / folder / f'{image.stem}.png'
-            if label.is_file():
-                return label
-        raise DataError(
-            f'{image} has no label: expected {image.stem}.png in '
-            + ' or '.join(str(self.root / folder) for folder in LABEL_FOLDERS)
-        )
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def read(self, index: int) -> Sample:
-        """Return frame ``index`` decoded and checked.
-
-        Raises:
-            DataError: when a file does not decode, sizes differ, or a label is no trainId.
-        """
-        if self.cache is not None and index in self.cache:
-            return self.cache[index]
-        image = read_rgb(self.images[index])
-        path = self.labels[index]
-        labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        if labels is None or labels.ndim != 2 or labels.dtype != np.uint8:
-            raise DataError(f'{path} is no single-channel 8-bit PNG: give trainIds, not colours')
-        if labels.shape != image.shape[:2]:
-            raise DataError(
-                f'{path} is {labels.shape}, its image is {image.shape[:2]}: '
-                'a label needs the size of its image'
-            )
-        foreign = set(np.unique(labels).tolist()) - self.valid_labels
-        if foreign:
-            raise DataError(
-                f'{path} holds {sorted(foreign)}: no trainIds (0..{NUM_CLASSES - 1}, 255). '
-                'Are these Cityscapes labelIds? Convert them first.'
-            )
-        sample = Sample(image, labels)
-        if self.cache is not None:
-            self.cache[index] = sample
-        return sample
-
-    def __getitem__(self, index: int) -> object:
-        sample = self.read(index)
-        return sample if self.transform is None else self.transform(sample)
+    day: NDArray[np.uint8]
+    night: NDArray[np.uint8]
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -114,8 +50,8 @@ def list_images(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise DataError(
-            f'{folder} does not exist: point fit --data.root or export '
-            '--data_root at the folder of data sets'
+            f'{folder} does not exist: set the root of the data set (in the config, or with '
+            '--data_root)'
         )
     images = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
     if not images:
@@ -133,6 +69,42 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     if bgr is None:
         raise DataError(f'{path} does not decode: is it complete?')
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def read_labels(path: Path, valid: Collection[int] = TRAIN_IDS) -> NDArray[np.uint8]:
+    """Return a label file, uint8 [H, W], as it is encoded.
+
+    Args:
+        path: an 8-bit single-channel PNG.
+        valid: values that it may hold.
+
+    Raises:
+        DataError: when it does not decode, is in colour, or holds another value.
+    """
+    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if labels is None or labels.ndim != 2 or labels.dtype != np.uint8:
+        raise DataError(f'{path} is no single-channel 8-bit PNG: give trainIds, not colours')
+    foreign = set(np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()) - set(valid)
+    if foreign:
+        largest = max(set(valid) - {UNLABELLED})
+        raise DataError(
+            f'{path} holds {sorted(foreign)}: this data set has only 0..{largest} and '
+            f'{UNLABELLED}. Are these Cityscapes labelIds where trainIds belong? Convert them first.'
+        )
+    return labels
+
+
+def check_same_size(image: NDArray, labels: NDArray, path: Path) -> None:
+    """Refuse labels of another size than their image.
+
+    Raises:
+        DataError: naming the file and both sizes.
+    """
+    if labels.shape[:2] != image.shape[:2]:
+        raise DataError(
+            f'{path} is {labels.shape}, its image is {image.shape[:2]}: '
+            'a label needs the size of its image'
+        )
 
 
 def to_tensors(sample: Sample) -> tuple[Tensor, Tensor]:
