@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch import nn
 
+from models.segmentation_output import resize
 from models.student import Student
-from models.student import resize
 
 
 class ReleasedForm(nn.Module):

@@ -8,33 +8,18 @@ Dense 3x3 convolutions only: what TensorRT, OpenVINO and ONNX Runtime run at ful
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
+from models.configured import Configured
+from models.segmentation_output import SegmentationOutput
+from models.segmentation_output import resize
 from nightseg_ros.core.labels import NUM_CLASSES
 
 STRIDE = 64
 """Input height and width must be multiples of this: the context branch ends at stride 64."""
-
-
-class StudentOutput(NamedTuple):
-    """What one forward pass yields; the last two only train the branches and are never exported.
-
-    Attributes:
-        logits: [N, K, H/8, W/8] class scores.
-        exposure: [N, 1, H/8, W/8] predicted exposure in [0, 1] (EGNet's E), or None without stream.
-        detail_logits: [N, K, H/8, W/8] from the detail branch, or None in eval mode.
-        boundary_logits: [N, 1, H/8, W/8] from the boundary branch, or None in eval mode.
-    """
-
-    logits: Tensor
-    exposure: Tensor | None
-    detail_logits: Tensor | None
-    boundary_logits: Tensor | None
 
 
 def conv_bn(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -153,7 +138,7 @@ class ExposureGuidance(nn.Module):
         return features * (self.w1 + self.w2 * torch.sigmoid(self.attention(exposure_features)))
 
 
-class Student(nn.Module):
+class Student(Configured, nn.Module):
     """Exposure-guided three-branch student.
 
     Args:
@@ -163,7 +148,7 @@ class Student(nn.Module):
 
     Shape:
         - Input: [N, 3, H, W] float, ImageNet-normalised RGB; H and W multiples of 64.
-        - Output: :class:`StudentOutput` at stride 8.
+        - Output: :class:`SegmentationOutput` at stride 8.
     """
 
     def __init__(
@@ -222,7 +207,7 @@ class Student(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def forward(self, image: Tensor) -> StudentOutput:
+    def forward(self, image: Tensor) -> SegmentationOutput:
         """Segment a batch of normalised images; see the class for shapes.
 
         Raises:
@@ -261,15 +246,10 @@ class Student(nn.Module):
         fused = self.fusion(detail_last, context_last, self.boundary5(boundary))
         logits = self.head(F.relu(fused))
         if not self.training:
-            return StudentOutput(logits, exposure, None, None)
-        return StudentOutput(
+            return SegmentationOutput(logits, exposure, None, None)
+        return SegmentationOutput(
             logits,
             exposure,
             self.detail_head(F.relu(guided_detail)),
             self.boundary_head(boundary),
         )
-
-
-def resize(x: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
-    """Resize [N, C, h, w] bilinearly, ``align_corners=False`` as every runtime agrees on."""
-    return F.interpolate(x, size=tuple(size), mode='bilinear', align_corners=False)

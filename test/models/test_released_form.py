@@ -9,9 +9,9 @@ from torch import nn
 
 from models.released_form import ReleasedForm
 from models.released_form import to_byte
+from models.segmentation_output import SegmentationOutput
+from models.segmentation_output import resize
 from models.student import Student
-from models.student import StudentOutput
-from models.student import resize
 
 MEAN = torch.tensor([0.485, 0.456, 0.406])
 STD = torch.tensor([0.229, 0.224, 0.225])
@@ -22,11 +22,11 @@ class KnownNet(nn.Module):
 
     def __init__(self, logits: Tensor, exposure: Tensor | None) -> None:
         super().__init__()
-        self.output = StudentOutput(logits, exposure, None, None)
+        self.output = SegmentationOutput(logits, exposure, None, None)
         self.has_exposure = exposure is not None
         self.seen: Tensor | None = None
 
-    def forward(self, image: Tensor) -> StudentOutput:
+    def forward(self, image: Tensor) -> SegmentationOutput:
         self.seen = image
         return self.output
 

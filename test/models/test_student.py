@@ -9,13 +9,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from torch import nn
 
+from models.segmentation_output import resize
 from models.student import BasicBlock
 from models.student import BoundaryFusion
 from models.student import ExposureGuidance
 from models.student import PixelAttention
 from models.student import PyramidPooling
 from models.student import Student
-from models.student import resize
 from models.student import stage
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
-from training.data.frames import Sample
 from training.data.night_driving import DAY_SETS
 from training.data.night_driving import MEASURING_SETS
 from training.data.night_driving import NightDrivingData
+
+from training.data.frames import Sample
 from training.fit import fit
 from training.measure import ROAD_SET
 from training.methods.supervised import Supervised

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-
-from training.data.frames import DataError
-from training.data.frames import Sample
 from training.data.night_driving import DAY_SETS
 from training.data.night_driving import MEASURING_SETS
 from training.data.night_driving import NightDrivingData
 from training.data.night_driving import TrainTransform
+
+from training.data.frames import DataError
+from training.data.frames import Sample
 
 
 def transformed(sample: Sample, seed: int, relight_probability: float) -> tuple[Tensor, Tensor]:

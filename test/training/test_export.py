@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from training.data.night_driving import MEASURING_SETS
 
 from models.released_form import ReleasedForm
 from nightseg_ros.core.labels import NAMES
@@ -18,7 +19,6 @@ from training import export as export_module
 from training.data.frames import DataError
 from training.data.frames import list_images
 from training.data.frames import read_rgb
-from training.data.night_driving import MEASURING_SETS
 from training.export import ExportError
 from training.export import check_parity
 from training.export import export

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from training.data.frames import DataError
 from training.data.night_driving import MEASURING_SETS
 from training.data.night_driving import NightDrivingData
+
+from training.data.frames import DataError
 from training.fit import fit
 from training.methods.supervised import Supervised
 
