@@ -27,9 +27,13 @@ class Configured:
     def __new__(cls, *args: Any, **kwargs: Any) -> Configured:  # noqa: D102 - see the class
         instance = super().__new__(cls)
         # Partial: copies and pickles come without arguments, and bring the record of the original.
-        bound = inspect.signature(cls.__init__).bind_partial(instance, *args, **kwargs)
+        signature = inspect.signature(cls.__init__)
+        bound = signature.bind_partial(instance, *args, **kwargs)
         bound.apply_defaults()
         arguments = dict(list(bound.arguments.items())[1:])
+        for name, parameter in signature.parameters.items():
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                arguments.update(arguments.pop(name, {}))
         # Past nn.Module's __setattr__, which needs the __init__ that has not run yet.
         instance.__dict__['config'] = {
             'class_path': f'{cls.__module__}.{cls.__qualname__}',

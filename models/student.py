@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
 from models.configured import Configured
+from models.exposure_guidance import ExposureGuidance
 from models.segmentation_output import SegmentationOutput
 from models.segmentation_output import resize
 from nightseg_ros.core.labels import NUM_CLASSES
@@ -119,23 +120,6 @@ class BoundaryFusion(nn.Module):
         """Fuse three [N, C, h, w] maps: detail where there is a boundary, context elsewhere."""
         edge = torch.sigmoid(boundary)
         return self.detail((1 - edge) * context + detail) + self.context(context + edge * detail)
-
-
-class ExposureGuidance(nn.Module):
-    """Exposure guidance layer (NightCity paper, equation 1): f^ = w1 f + w2 f sigmoid(conv(f_E)).
-
-    One attention channel, w1 = 1 and w2 = 0.3 as in the paper.
-    """
-
-    def __init__(self, exposure_channels: int, w1: float = 1.0, w2: float = 0.3):
-        super().__init__()
-        self.attention = nn.Conv2d(exposure_channels, 1, 1)
-        self.w1 = w1
-        self.w2 = w2
-
-    def forward(self, features: Tensor, exposure_features: Tensor) -> Tensor:
-        """Gate [N, C, h, w] by [N, E, h, w]."""
-        return features * (self.w1 + self.w2 * torch.sigmoid(self.attention(exposure_features)))
 
 
 class Student(Configured, nn.Module):

@@ -15,18 +15,19 @@ from rich.table import Table
 
 from models.released_form import ReleasedForm
 from models.student import STRIDE
+from models.student import Student
 from nightseg_ros import __version__
 from nightseg_ros.core.backends import BACKENDS
 from nightseg_ros.core.labels import NAMES
 from nightseg_ros.core.model import IMAGE
 from nightseg_ros.core.model import load_model
 from nightseg_ros.core.segmenter import Segmenter
-from training.data.frames import DataError
+from training.checkpoint import load_method
+from training.checkpoint import read_checkpoint
 from training.data.frames import list_images
 from training.data.frames import read_rgb
 from training.fit import LAST
 from training.measure import measure
-from training.methods.supervised import Supervised
 
 OPSET = 17
 """The newest that TensorRT 8.5 (JetPack 5) reads."""
@@ -65,12 +66,18 @@ def export(
         data_root: folder of the data sets.
         parity_frames: folder under it whose frames are compared.
     """
-    if not Path(checkpoint).is_file():
-        raise DataError(f'{checkpoint} does not exist: train first (python -m training fit)')
     if height % STRIDE or width % STRIDE:
         raise ExportError(f'height and width must be multiples of {STRIDE}, got {height}x{width}')
-    method = Supervised.load_from_checkpoint(checkpoint, map_location='cpu', weights_only=True)
-    released = ReleasedForm(method.net.eval(), method.mean, method.std).eval()
+    method = load_method(checkpoint)
+    generator = method.generator
+    if generator.relighting is not None or not isinstance(generator.net, Student):
+        raise ExportError(
+            f'{checkpoint} holds a {type(generator.net).__name__} '
+            f'{"behind a relighting network" if generator.relighting is not None else ""}: only a '
+            'student without one is fast enough for a vehicle. Distil it first '
+            '(training/configs/distill.yaml).'
+        )
+    released = ReleasedForm(generator.net, generator.mean, generator.std).eval()
     frames = list_images(Path(data_root) / parity_frames / 'images')[::10]
     console = Console()
     output = Path(output)
@@ -80,7 +87,7 @@ def export(
         _to_onnx(released, height, width, draft)
         agreement = {name: check_parity(released, draft, name, frames) for name in BACKENDS}
         metrics = measure(Segmenter.load(draft), Path(data_root))
-        steps = torch.load(checkpoint, map_location='cpu', weights_only=True)['global_step']
+        steps = read_checkpoint(checkpoint)['global_step']
         card = {
             'name': output.stem,
             'version': __version__,
@@ -88,7 +95,7 @@ def export(
             'classes': json.dumps(NAMES),
             'data': 'CamVid 0006R0 and 0016E5 (ground truth); MSRS campus day, RoadScene day and '
             'IDD (labels of a Cityscapes-trained teacher); relit to night by augmentation',
-            'recipe': json.dumps({**method.hparams, 'steps': steps}, default=str),
+            'recipe': json.dumps({**method.config, 'steps': steps}),
             'licence': LICENCE,
             'metrics': json.dumps(metrics),
             'agreement_with_torch': json.dumps(agreement),

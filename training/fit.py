@@ -1,95 +1,167 @@
-"""``python -m training fit``: train a network, resumable, nothing lost when interrupted."""
+"""``python -m training fit``: train a method, resumable, nothing lost when interrupted."""
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
+from typing import Any
 from typing import Literal
 
 import lightning
-from jsonargparse import lazy_instance
+import yaml
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import CSVLogger
 
-from training.data.night_driving import NightDrivingData
-from training.methods.supervised import Supervised
+from training.checkpoint import load_generator
+from training.checkpoint import load_strictly
+from training.checkpoint import read_checkpoint
+from training.data.driving_data import DrivingData
+from training.methods.method import Method
 
 LAST = 'last.ckpt'
 LOGS = 'logs'
+CONFIG = 'config.yaml'
 
 
 def fit(
-    data: NightDrivingData = lazy_instance(NightDrivingData),  # noqa: B008
-    method: Supervised = lazy_instance(Supervised),  # noqa: B008
+    data: DrivingData,
+    method: Method,
     output: Path = Path('build/training/student'),
     steps: int = 6000,
     measure_every: int = 1000,
     checkpoint_every: int = 250,
+    keep_best: str | None = None,
+    initial: Path | None = None,
     resume: bool = True,
     seed: int = 1,
+    deterministic: bool = False,
     precision: Literal['32-true', 'bf16-mixed', '16-mixed'] = '32-true',
     accelerator: str = 'auto',
     devices: int = 1,
-    ema_decay: float = 0.998,
+    sync_batchnorm: bool = False,
+    accumulate: int = 1,
+    ema_decay: float | None = None,
 ) -> None:
-    """Train the student on labelled day frames, relit to night.
+    """Train a method on its data.
 
-    Measures the sets that have ground truth as it goes. Weights are averaged (EMA); the averaged
-    ones are measured, saved and exported. Ctrl-C saves a checkpoint, and the same command goes on
-    from it.
+    training/configs has one file for each method and preset; any line of it can be changed on the
+    command line. Sets with ground truth are measured as training goes. Ctrl-C saves a checkpoint,
+    and the same command goes on from it.
 
     Args:
         data: what to train on and where it is.
-        method: the network and its losses.
+        method: the networks, the losses, the optimisers.
         output: folder for checkpoints (``last.ckpt``) and ``logs/metrics.csv``; the metrics of
-            earlier calls are kept beside it as ``metrics-1.csv`` and so on.
+            earlier calls are kept beside it as ``metrics-1.csv`` and so on. ``config.yaml`` there
+            repeats the training: ``fit --config OUTPUT/config.yaml``.
         steps: optimiser steps in all.
         measure_every: steps between measurements.
-        checkpoint_every: steps between checkpoints: the most a kill can cost.
+        checkpoint_every: steps between checkpoints: the most that a kill can cost.
+        keep_best: also keep the checkpoint with the best value of this metric, such as
+            ``miou/dark_zurich_val``. Never choose on a test set.
+        initial: checkpoint whose network this training starts from (the papers train on Cityscapes
+            first); ignored when an earlier call is resumed.
         resume: go on from ``output/last.ckpt`` if there is one.
         seed: of everything random.
+        deterministic: use deterministic algorithms only (slower).
         precision: bf16-mixed is about 1.6 times as fast where the processor or GPU knows bfloat16.
         accelerator: cpu, gpu or auto.
-        devices: number of them.
-        ema_decay: decay of the weight average per step.
+        devices: number of them; the batch size is that of each.
+        sync_batchnorm: share batch statistics among GPUs.
+        accumulate: batches per optimiser step.
+        ema_decay: average the weights with this decay per step; the averaged ones are measured,
+            saved and exported. None does not average.
     """
     lightning.seed_everything(seed, workers=True)
     output = Path(output)
     last = output / LAST
+    resumed = resume and last.is_file()
+    if resumed:
+        _check_resumable(method, last)
+    elif initial is not None:
+        load_generator(method.generator, initial)
+        if method.self_training is not None:
+            method.self_training.begin(method.generator)
     _keep_metrics(output / LOGS)
+    _write_config(output / CONFIG, locals())
+    method.accumulate = accumulate
     trainer = lightning.Trainer(
         default_root_dir=output,
         logger=CSVLogger(output, name=None, version=LOGS),
         max_steps=steps,
         max_epochs=-1,
         check_val_every_n_epoch=None,
-        val_check_interval=measure_every,
+        val_check_interval=measure_every * accumulate,
         num_sanity_val_steps=0,
         precision=precision,
         accelerator=accelerator,
         devices=devices,
-        gradient_clip_val=1.0,
+        # Each group of terms uses other networks, and is propagated backwards on its own.
+        strategy='ddp_find_unused_parameters_true' if devices > 1 else 'auto',
+        sync_batchnorm=sync_batchnorm,
+        deterministic='warn' if deterministic else None,
         log_every_n_steps=20,
-        callbacks=[
-            RichProgressBar(refresh_rate=5),
-            LearningRateMonitor(),
-            # Before its start the average is the untrained net: a short run starts it sooner.
-            EMAWeightAveraging(decay=ema_decay, update_starting_at_step=min(100, steps // 2)),
+        callbacks=_callbacks(output, steps, checkpoint_every, keep_best, ema_decay),
+    )
+    trainer.fit(method, data, ckpt_path=last if resumed else None)
+
+
+def _callbacks(
+    output: Path, steps: int, checkpoint_every: int, keep_best: str | None, ema_decay: float | None
+) -> list[Callback]:
+    callbacks: list[Callback] = [
+        RichProgressBar(refresh_rate=5),
+        LearningRateMonitor(),
+        ModelCheckpoint(
+            dirpath=output,
+            filename='step-{step:06d}',
+            auto_insert_metric_name=False,
+            every_n_train_steps=checkpoint_every,
+            save_last=True,
+            # Not last-v1.ckpt beside an older last.ckpt, which export would then read.
+            enable_version_counter=False,
+            save_on_exception=True,
+        ),
+    ]
+    if keep_best is not None:
+        callbacks.append(
             ModelCheckpoint(
                 dirpath=output,
-                filename='step-{step:06d}',
-                auto_insert_metric_name=False,
-                every_n_train_steps=checkpoint_every,
-                save_last=True,
-                # Not last-v1.ckpt beside an older last.ckpt, which export would then read.
+                filename='best',
+                monitor=keep_best,
+                mode='max',
                 enable_version_counter=False,
-                save_on_exception=True,
-            ),
-        ],
-    )
-    trainer.fit(method, data, ckpt_path=last if resume and last.is_file() else None)
+            )
+        )
+    if ema_decay is not None:
+        # Before its start the average is the untrained net: a short run starts it sooner.
+        start = min(100, steps // 2)
+        callbacks.append(EMAWeightAveraging(decay=ema_decay, update_starting_at_step=start))
+    return callbacks
+
+
+def _write_config(path: Path, arguments: dict[str, Any]) -> None:
+    """Write down all arguments of :func:`fit` as a config file for it."""
+    config = {
+        name: getattr(value, 'config', str(value) if isinstance(value, Path) else value)
+        for name, value in arguments.items()
+        if name in inspect.signature(fit).parameters
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+def _check_resumable(method: Method, last: Path) -> None:
+    """Refuse a checkpoint of another architecture before Lightning meets it.
+
+    Raises:
+        CheckpointError: naming the keys that differ.
+    """
+    load_strictly(method, read_checkpoint(last)['state_dict'], last)
 
 
 def _keep_metrics(logs: Path) -> None:

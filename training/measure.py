@@ -9,8 +9,9 @@ from rich.progress import track
 from nightseg_ros.core.labels import UNLABELLED
 from nightseg_ros.core.segmentation_score import SegmentationScore
 from nightseg_ros.core.segmenter import Segmenter
-from training.data.frames import LabelledFrames
-from training.data.night_driving import MEASURING_SETS
+from training.data.labelled_set import LabelledFrames
+
+MEASURING_SETS = ('camvid_day_val', 'camvid_dusk_dev', 'night_dev')
 
 ROAD = 0
 ROAD_SET = 'motorcycle_night_dev'
@@ -30,7 +31,7 @@ def measure(segmenter: Segmenter, root: Path) -> dict[str, float]:
         frames = LabelledFrames(root / name, cache=False)
         score = SegmentationScore()
         for index in track(range(len(frames)), description=name):
-            image, labels = frames.read(index)
+            image, labels = frames[index]
             score.update(segmenter(image).labels, labels)
         results[f'miou/{name}'] = round(score.compute().mean_iou, 4)
     results[f'road_iou/{ROAD_SET}'] = round(_road_iou(segmenter, root / ROAD_SET), 4)
@@ -41,7 +42,7 @@ def _road_iou(segmenter: Segmenter, root: Path) -> float:
     frames = LabelledFrames(root, cache=False, extra_labels=(253, 254))
     intersection = union = 0
     for index in range(len(frames)):
-        image, labels = frames.read(index)
+        image, labels = frames[index]
         counted = labels != UNLABELLED
         predicted = segmenter(image).labels == ROAD
         truth = labels == ROAD

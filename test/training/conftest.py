@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from training.data.night_driving import DAY_SETS
-from training.data.night_driving import MEASURING_SETS
-from training.data.night_driving import NightDrivingData
 
+from models.student import Student
+from training.data.driving_data import DrivingData
 from training.data.frames import Sample
+from training.data.labelled_set import LabelledFrames
+from training.data.pair_set import RelitPairs
+from training.data.transforms import PairTransform
+from training.data.transforms import RelightTransform
 from training.fit import fit
+from training.measure import MEASURING_SETS
 from training.measure import ROAD_SET
+from training.methods.method import Method
 from training.methods.supervised import Supervised
+from training.optimisation import PolyAdamW
+
+DAY_SETS = ('camvid_day_train', 'campus_day', 'roadscene_day', 'idd_day')
 
 ROAD, SIDEWALK, BUILDING, LIGHT, VEGETATION, SKY, CAR = 0, 1, 2, 6, 8, 10, 13
 UNLABELLED = 255
@@ -89,22 +98,50 @@ def mini_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope='session')
-def mini_fit(mini_root: Path) -> Callable[..., None]:
-    """Return a function that trains a net of 8 channels in the output folder, for some steps."""
+def make_data(root: Path, *, pairs: bool = False, **arguments) -> DrivingData:
+    """Return crops of 64x128 of the miniature root, in batches of two."""
+    day = LabelledFrames(root / 'camvid_day_train')
+    return DrivingData(
+        **{
+            'sources': [LabelledFrames(root / name) for name in DAY_SETS],
+            'targets': [RelitPairs(day)] if pairs else [],
+            'measuring': {name: LabelledFrames(root / name) for name in MEASURING_SETS},
+            'source_transform': RelightTransform((64, 128)),
+            'pair_transform': PairTransform((64, 128), resize=None),
+            'batch_size': 2,
+            'workers': 0,
+            **arguments,
+        }
+    )
 
-    def run(output: Path, steps: int, method_class: type = Supervised, **arguments) -> None:
-        data = NightDrivingData(root=str(mini_root), crop=(64, 128), batch_size=2, workers=0)
-        method = method_class(width=8, exposure_width=4, warmup=1, input_size=(64, 128))
+
+@pytest.fixture(scope='session')
+def mini_data(mini_root: Path) -> Callable[..., DrivingData]:
+    """Return :func:`make_data` of the miniature root."""
+    return functools.partial(make_data, mini_root)
+
+
+def make_student() -> Supervised:
+    """Return the student's method with a net of 8 channels."""
+    return Supervised(Student(8, 4), PolyAdamW(warmup=1), measure_size=(64, 128))
+
+
+@pytest.fixture(scope='session')
+def mini_fit(mini_data: Callable[..., DrivingData]) -> Callable[..., None]:
+    """Return a function that trains a method in the output folder, for some steps."""
+
+    def run(output: Path, steps: int, method: Method | None = None, **arguments) -> None:
+        pairs = arguments.pop('pairs', False)
         fit(
-            data,
-            method,
+            mini_data(pairs=pairs),
+            method or make_student(),
             output,
             **{
                 'steps': steps,
                 'measure_every': 2,
                 'checkpoint_every': 2,
                 'accelerator': 'cpu',
+                'ema_decay': 0.998,
                 **arguments,
             },
         )

@@ -9,19 +9,22 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from training.data.night_driving import MEASURING_SETS
 
 from models.released_form import ReleasedForm
+from models.student import Student
 from nightseg_ros.core.labels import NAMES
 from nightseg_ros.core.model import load_model
 from training import __main__ as cli
 from training import export as export_module
+from training.checkpoint import CheckpointError
+from training.checkpoint import load_method
 from training.data.frames import DataError
 from training.data.frames import list_images
 from training.data.frames import read_rgb
 from training.export import ExportError
 from training.export import check_parity
 from training.export import export
+from training.measure import MEASURING_SETS
 from training.methods.supervised import Supervised
 
 onnxruntime = pytest.importorskip('onnxruntime')
@@ -45,10 +48,8 @@ def exported(trained: Path, mini_root: Path, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope='module')
 def released(trained: Path) -> ReleasedForm:
     """Return the same net in torch."""
-    method = Supervised.load_from_checkpoint(
-        trained / 'last.ckpt', map_location='cpu', weights_only=True
-    )
-    return ReleasedForm(method.net, method.mean, method.std).eval()
+    generator = load_method(trained / 'last.ckpt').generator
+    return ReleasedForm(generator.net, generator.mean, generator.std).eval()
 
 
 def test_exported_file_is_a_released_model(exported: Path) -> None:
@@ -74,7 +75,8 @@ def test_card_says_what_it_is(exported: Path) -> None:
     assert json.loads(card['classes']) == list(NAMES)
     recipe = json.loads(card['recipe'])
     assert recipe['steps'] == 4
-    assert recipe['width'] == 8
+    assert recipe['class_path'] == 'training.methods.supervised.Supervised'
+    assert recipe['init_args']['net']['init_args']['width'] == 8
     metrics = json.loads(card['metrics'])
     assert set(metrics) == {
         *(f'miou/{name}' for name in MEASURING_SETS),
@@ -104,8 +106,8 @@ def test_onnx_agrees_with_torch(exported: Path, released: ReleasedForm, mini_roo
 @pytest.mark.parametrize('backend', ['onnxruntime', 'openvino'])
 def test_parity_refuses_another_net(exported: Path, mini_root: Path, backend: str) -> None:
     torch.manual_seed(7)
-    method = Supervised(width=8, exposure_width=4)
-    other = ReleasedForm(method.net.eval(), method.mean, method.std).eval()
+    generator = Supervised(Student(8, 4)).generator
+    other = ReleasedForm(generator.net, generator.mean, generator.std).eval()
     frames = list_images(mini_root / 'campus_night' / 'images')
     with pytest.raises(ExportError, match=f'{backend} agrees .* 1 frames; 99.5% is needed'):
         check_parity(other, exported, backend, frames)
@@ -124,7 +126,7 @@ def test_refused_model_leaves_the_released_one(
 
 
 def test_missing_checkpoint_says_how_to_train(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match='nowhere.ckpt does not exist: train first'):
+    with pytest.raises(CheckpointError, match='nowhere.ckpt does not exist: train first'):
         export(tmp_path / 'nowhere.ckpt', tmp_path / 'mini.onnx')
     assert not list(tmp_path.iterdir())
 
@@ -164,11 +166,10 @@ def test_cli_help_names_the_subcommands() -> None:
 def test_cli_fit_without_data_exits_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ['--data.root', str(tmp_path / 'nowhere'), '--output', str(tmp_path / 'output')]
-    arguments += ['--accelerator', 'cpu', '--method.width', '8']
-    monkeypatch.setattr(sys, 'argv', ['training', 'fit', *arguments])
-    assert cli.main() == 2
-    assert f'error: {tmp_path}/nowhere' in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    config = ROOT / 'training' / 'configs' / 'student.yaml'
+    assert cli.main(['fit', '--config', str(config), '--accelerator', 'cpu']) == 2
+    assert 'error: ../shared/data/camvid_day_train' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('option', [['--nonsense', '1'], ['--height', 'tall']])

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from training.data.night_driving import MEASURING_SETS
-from training.data.night_driving import NightDrivingData
 
+from models.student import Student
+from training.checkpoint import load_method
+from training.data.driving_data import DrivingData
 from training.data.frames import DataError
+from training.data.labelled_set import LabelledFrames
 from training.fit import fit
+from training.measure import MEASURING_SETS
 from training.methods.supervised import Supervised
 
 
@@ -27,7 +30,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def test_writes_checkpoints_and_metrics(trained: Path) -> None:
     files = sorted(str(path.relative_to(trained)) for path in trained.rglob('*') if path.is_file())
-    assert files == ['last.ckpt', 'logs/hparams.yaml', 'logs/metrics.csv', 'step-000004.ckpt']
+    assert files == ['config.yaml', 'last.ckpt', 'logs/metrics.csv', 'step-000004.ckpt']
     for row in rows(trained / 'logs' / 'metrics.csv'):
         for name in MEASURING_SETS:
             assert 0 <= float(row[f'miou/{name}']) <= 1
@@ -42,17 +45,21 @@ def test_checkpoint_holds_finite_trained_weights_and_their_average(trained: Path
         assert torch.isfinite(tensor).all()
     # Steps three and four went into it: an average of none would be the untrained net.
     assert checkpoint['averaging_state']['n_averaged'] == 2
-    weight = 'net.stem.0.0.weight'
+    weight = 'generator.net.stem.0.0.weight'
     assert not torch.equal(average[weight], current[weight])
 
 
 def test_checkpoint_says_how_to_build_the_net(trained: Path) -> None:
-    method = Supervised.load_from_checkpoint(
-        trained / 'last.ckpt', map_location='cpu', weights_only=True
-    )
-    assert method.hparams.width == 8
-    assert method.net.head[1].out_channels == 19
-    assert method.net.has_exposure
+    method = load_method(trained / 'last.ckpt')
+    assert isinstance(method, Supervised)
+    assert method.generator.net.config['init_args'] == {
+        'width': 8,
+        'exposure_width': 4,
+        'num_classes': 19,
+    }
+    assert not method.training
+    saved = load(trained / 'last.ckpt')['state_dict']
+    assert all(torch.equal(value, saved[name]) for name, value in method.state_dict().items())
 
 
 @pytest.fixture
@@ -93,9 +100,10 @@ class Interrupted(Supervised):
 
 
 def test_interrupt_loses_nothing(tmp_path: Path, mini_fit: Callable[..., None]) -> None:
-    batches = 'net.stem.0.1.num_batches_tracked'
+    batches = 'generator.net.stem.0.1.num_batches_tracked'
+    interrupted = Interrupted(Student(8, 4), measure_size=(64, 128))
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        mini_fit(tmp_path, 8, Interrupted, checkpoint_every=100, measure_every=100)
+        mini_fit(tmp_path, 8, interrupted, checkpoint_every=100, measure_every=100)
     saved = load(tmp_path / 'last.ckpt')
     assert (saved['global_step'], int(saved['current_model_state'][batches])) == (3, 3)
     mini_fit(tmp_path, 5, checkpoint_every=5, measure_every=100)
@@ -104,9 +112,10 @@ def test_interrupt_loses_nothing(tmp_path: Path, mini_fit: Callable[..., None]) 
     assert not (tmp_path / 'last-v1.ckpt').exists()
 
 
-def test_missing_data_is_named_before_training(tmp_path: Path) -> None:
-    data = NightDrivingData(root=str(tmp_path / 'nowhere'), workers=0)
-    method = Supervised(width=8, exposure_width=4)
-    with pytest.raises(DataError, match='nowhere.*--data.root'):
-        fit(data, method, tmp_path / 'output', steps=1, accelerator='cpu')
+def test_missing_data_is_named_before_training(
+    tmp_path: Path, mini_data: Callable[..., DrivingData]
+) -> None:
+    data = mini_data(sources=[LabelledFrames(tmp_path / 'nowhere')])
+    with pytest.raises(DataError, match='nowhere.*does not exist'):
+        fit(data, Supervised(Student(8, 4)), tmp_path / 'output', steps=1, accelerator='cpu')
     assert not (tmp_path / 'output' / 'last.ckpt').exists()

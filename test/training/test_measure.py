@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from training.data.night_driving import MEASURING_SETS
 
 from training.data.frames import DataError
-from training.data.frames import LabelledFrames
+from training.data.labelled_set import LabelledFrames
+from training.measure import MEASURING_SETS
 from training.measure import measure
 
 ROAD_KEY = 'road_iou/motorcycle_night_dev'

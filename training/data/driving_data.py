@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Iterator
 from typing import Any
 
 import lightning
@@ -14,6 +13,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset
 from torch.utils.data import Sampler
 
+from models.configured import Configured
 from training.data.frames import DataError
 from training.data.frames import to_tensors
 from training.data.labelled_set import LabelledSet
@@ -43,7 +43,7 @@ class Transformed(Dataset):
         return self.transform(self.items[index])
 
 
-class DrivingData(lightning.LightningDataModule):
+class DrivingData(Configured, lightning.LightningDataModule):
     """Batches for training, whole frames for measuring.
 
     Args:
@@ -132,7 +132,3 @@ class DrivingData(lightning.LightningDataModule):
             DataLoader(Transformed(frames, to_tensors), batch_size=1)
             for frames in self.measuring.values()
         ]
-
-    def frames(self) -> Iterator[tuple[str, LabelledSet]]:
-        """Yield the measuring sets with their names."""
-        yield from self.measuring.items()

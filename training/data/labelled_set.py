@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from models.configured import Configured
 from nightseg_ros.core.labels import LABEL_ID_TO_TRAIN_ID
 from training.data.frames import LABEL_IDS
 from training.data.frames import TRAIN_IDS
@@ -35,7 +36,7 @@ class LabelledFile(NamedTuple):
     labels: Path
 
 
-class LabelledSet(Dataset, ABC):
+class LabelledSet(Configured, Dataset, ABC):
     """A data set with labels. Nothing is read from disk before its files are asked for.
 
     Args:

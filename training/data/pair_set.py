@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
+from models.configured import Configured
 from training.data.frames import Pair
 from training.data.frames import list_images
 from training.data.frames import read_rgb
@@ -26,7 +27,7 @@ class PairedFiles(NamedTuple):
     night: Path
 
 
-class PairSet(Dataset, ABC):
+class PairSet(Configured, Dataset, ABC):
     """Pairs of day and night frames without labels; nothing is read before it is asked for."""
 
     @abstractmethod

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.configured import Configured
 from nightseg_ros.core import labels as L  # noqa: N812
 from training.data.frames import Sample
 
@@ -35,7 +36,7 @@ LAMP_COLORS = np.array(
 
 
 @dataclass(frozen=True)
-class Relight:
+class Relight(Configured):
     """Random night relighting of a :class:`Sample`.
 
     Attributes:

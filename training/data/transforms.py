@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 import models.torchvision_import  # noqa: F401
+from models.configured import Configured
 from nightseg_ros.core.labels import UNLABELLED
 from training.data.frames import Pair
 from training.data.frames import Sample
@@ -51,7 +52,7 @@ def _random_crop(crop: tuple[int, int]) -> v2.RandomCrop:
     return v2.RandomCrop(tuple(crop), pad_if_needed=True, fill=fill)
 
 
-class SourceTransform:
+class SourceTransform(Configured):
     """DANNet's source augmentation (section 4.2): random scale, crop and flip.
 
     What a crop holds beyond the frame is black and ignored.
@@ -86,7 +87,7 @@ class SourceTransform:
         return image.as_subclass(Tensor), labels.as_subclass(Tensor).long()
 
 
-class PairTransform:
+class PairTransform(Configured):
     """DANNet's target augmentation (section 4.2): the same scale, crop and flip for day and night.
 
     Args:
@@ -122,7 +123,7 @@ class PairTransform:
         return day.as_subclass(Tensor), night.as_subclass(Tensor)
 
 
-class RelightTransform:
+class RelightTransform(Configured):
     """Random crop, flip and colour; then, with some probability, night falls.
 
     The crop's aspect varies around that of the network's input, so that stretching a 4:3 camera to

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nightseg_ros.core.labels import NAMES
-from training.data.frames import LabelledFrames
 from training.data.frames import Sample
+from training.data.labelled_set import LabelledFrames
 from training.data.relight import LAMP_COLORS
 from training.data.relight import Relight
 

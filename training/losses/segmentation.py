@@ -1,6 +1,8 @@
-"""Losses as pure functions; each names its source."""
+"""Supervised losses: cross entropy in the papers' reductions, boundaries, exposure."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,26 +19,60 @@ CLASS_SHARES = (
 
 
 def class_weights(std: float = 0.05, mean: float = 1.0) -> Tensor:
-    """Return DANNet's class weights, float [19] (its equation 8).
+    """Return DANNet's class weights, float [19] (its equations 1 and 2).
 
     w_k = (mean(ln a) - ln a_k) / std(ln a) * std + mean, with the unbiased deviation.
+
+    Args:
+        std: spread; the paper trains with 0.05 and tests with 0.16. 0 weighs all alike.
+        mean: avg of the paper.
     """
     logs = torch.log(torch.tensor(CLASS_SHARES))
     return (logs.mean() - logs) / logs.std() * std + mean
 
 
-def segmentation_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return cross entropy over the labelled pixels, class-weighted mean; 0 where there are none.
+Reduction = Literal['weighted_mean', 'pixel_class_mean', 'sum']
+"""How the cross entropy of labelled pixels becomes one number: the mean weighted by class weights
+(the official codes), the sum over N pixels and C classes (DANNet, equation 7; Bi-Mix, 13), or the
+sum (what EGNet's learning rate of 1e-5 was made for)."""
+
+
+def segmentation_loss(
+    logits: Tensor,
+    labels: Tensor,
+    weights: Tensor | None = None,
+    reduction: Reduction = 'weighted_mean',
+) -> Tensor:
+    """Return cross entropy over the labelled pixels; 0 where there are none.
 
     Args:
         logits: [N, K, h, w].
         labels: int64 [N, h, w], 255 = ignore.
-        weights: [K] or None.
+        weights: class weights [K], or None for ones.
+        reduction: see :data:`Reduction`.
     """
     loss = F.cross_entropy(logits, labels, weight=weights, ignore_index=UNLABELLED, reduction='sum')
-    valid = labels[labels != UNLABELLED]
-    total = weights[valid].sum() if weights is not None else valid.numel()
-    return loss / (float(total) or 1.0)
+    if reduction == 'sum':
+        return loss
+    valid = labels != UNLABELLED
+    if reduction == 'pixel_class_mean':
+        return loss / (valid.sum() * logits.shape[1]).clamp(min=1)
+    if weights is None:
+        return loss / valid.sum().clamp(min=1)
+    total = (weights[labels.where(valid, 0)] * valid).sum()
+    return loss / total.where(total > 0, 1.0)
+
+
+def pixel_weighted_loss(logits: Tensor, labels: Tensor, pixel_weights: Tensor) -> Tensor:
+    """Return cross entropy weighted pixel by pixel, mean over all pixels (DACS; Bi-Mix's code).
+
+    Args:
+        logits: [N, K, h, w].
+        labels: int64 [N, h, w], 255 = ignore.
+        pixel_weights: [N, h, w], 0 or more.
+    """
+    loss = F.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction='none')
+    return (loss * pixel_weights).mean()
 
 
 def label_boundaries(labels: Tensor, width: int = 3) -> Tensor:
@@ -65,12 +101,12 @@ def boundary_loss(logits: Tensor, boundaries: Tensor) -> Tensor:
 
 
 def exposure_target(image: Tensor) -> Tensor:
-    """Return V = max(R, G, B), [N, 1, H, W], of RGB in [0, 1] [N, 3, H, W] (NightCity, 4.2)."""
+    """Return V = max(R, G, B), [N, 1, H, W], of RGB in [0, 1] [N, 3, H, W] (NightCity, 4.1)."""
     return image.amax(dim=1, keepdim=True)
 
 
 def exposure_loss(predicted: Tensor, image: Tensor) -> Tensor:
-    """Return EGNet's L1 between predicted exposure and V (NightCity, equation 3).
+    """Return EGNet's L1 between predicted exposure and V (NightCity, section 4.1, L_e).
 
     Args:
         predicted: [N, 1, h, w] in [0, 1].

@@ -1,24 +1,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from training.data.night_driving import DAY_SETS
-from training.data.night_driving import MEASURING_SETS
-from training.data.night_driving import NightDrivingData
-from training.data.night_driving import TrainTransform
 
-from training.data.frames import DataError
 from training.data.frames import Sample
+from training.data.transforms import RelightTransform
 
 
 def transformed(sample: Sample, seed: int, relight_probability: float) -> tuple[Tensor, Tensor]:
     torch.manual_seed(seed)
-    return TrainTransform((64, 128), relight_probability)(sample)
+    return RelightTransform((64, 128), relight_probability)(sample)
 
 
 @pytest.mark.parametrize('relight_probability', [0.0, 0.5, 1.0])
@@ -56,7 +51,7 @@ def test_night_has_the_labels_of_its_day_and_less_light(day: Sample, seed: int) 
 def test_geometry_moves_image_and_labels_together() -> None:
     labels = np.repeat(np.arange(8, dtype=np.uint8), 16)[None].repeat(96, 0)
     image = np.repeat(labels[..., None] * 32, 3, axis=2)
-    transform = TrainTransform((64, 128), 0.0)
+    transform = RelightTransform((64, 128), 0.0)
     transform.color = torch.nn.Identity()
     for seed in range(8):
         torch.manual_seed(seed)
@@ -81,7 +76,7 @@ def test_torch_seed_decides(day: Sample) -> None:
 
 def test_the_share_of_nights(day: Sample) -> None:
     nights = []
-    transform = TrainTransform((64, 64), 0.25, lambda sample, rng: nights.append(1) or sample)
+    transform = RelightTransform((64, 64), 0.25, lambda sample, rng: nights.append(1) or sample)
     torch.manual_seed(0)
     for _ in range(200):
         transform(day)
@@ -93,47 +88,3 @@ def test_frame_itself_is_not_changed(day: Sample) -> None:
     transformed(day, 0, 1.0)
     np.testing.assert_array_equal(day.image, before[0])
     np.testing.assert_array_equal(day.labels, before[1])
-
-
-def test_batches_of_the_miniature_root(mini_root: Path) -> None:
-    data = NightDrivingData(root=str(mini_root), crop=(64, 64), batch_size=2, workers=0)
-    data.setup('fit')
-    assert len(data.train_set) == len(DAY_SETS) + 1
-    batches = list(data.train_dataloader())
-    assert len(batches) == 2  # five frames, the odd one dropped
-    for image, labels in batches:
-        assert image.shape == (2, 3, 64, 64)
-        assert image.dtype == torch.uint8
-        assert labels.shape == (2, 64, 64)
-        assert labels.dtype == torch.int64
-
-
-def test_measuring_frames_are_whole_and_in_order(mini_root: Path) -> None:
-    data = NightDrivingData(root=str(mini_root), workers=0)
-    data.setup('validate')
-    loaders = data.val_dataloader()
-    assert [loader.dataset.root.name for loader in loaders] == list(MEASURING_SETS)
-    for loader in loaders:
-        image, labels = next(iter(loader))
-        assert image.shape == (1, 3, 60, 90)
-        assert labels.shape == (1, 60, 90)
-        assert torch.equal(image[:, 0].long(), labels)
-
-
-def test_measuring_needs_no_training_set(mini_root: Path) -> None:
-    data = NightDrivingData(root=str(mini_root), day_sets=('nowhere',))
-    data.setup('validate')
-    assert not hasattr(data, 'train_set')
-
-
-@pytest.mark.parametrize(
-    'sets', [{'day_sets': ('camvid_day_train', 'moon')}, {'measuring_sets': ('moon',)}]
-)
-def test_missing_set_is_named(mini_root: Path, sets: dict[str, tuple[str, ...]]) -> None:
-    with pytest.raises(DataError, match='moon.* does not exist.*root'):
-        NightDrivingData(root=str(mini_root), **sets).setup('fit')
-
-
-def test_no_set_both_trains_and_measures() -> None:
-    assert not set(DAY_SETS) & set(MEASURING_SETS)
-    assert not [name for name in DAY_SETS if name.endswith(('_dev', '_val'))]

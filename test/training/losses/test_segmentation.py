@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F  # noqa: N812
 
 from nightseg_ros.core.labels import NAMES
-from training import losses
+from training.losses import segmentation as losses
 
 LN2 = math.log(2)
 

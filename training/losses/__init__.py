@@ -1,0 +1,1 @@
+"""Losses as pure functions; each names the equation that it is."""
