@@ -10,12 +10,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch import nn
+
+import models.torchvision_import  # noqa: F401
+from models.configured import Configured
+
+# isort: split
 from torchvision.models import ResNet101_Weights
 from torchvision.models.resnet import Bottleneck
 from torchvision.models.resnet import ResNet
-
-import models.torchvision_import  # noqa: F401 - before torchvision
-from models.configured import Configured
 
 _log = logging.getLogger(__name__)
 
@@ -190,8 +192,10 @@ def _read(path: str) -> dict[str, Tensor]:
     try:
         given = torch.load(path, map_location='cpu', weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        # torch's own words advise to trust the file, which is no remedy.
+        reason = str(error) if isinstance(error, OSError) else type(error).__name__
         raise WeightsError(
-            f'could not read {path} as weights ({error}): give the path of a state dict saved '
+            f'could not read {path} as weights ({reason}): give the path of a state dict saved '
             "with torch.save, 'imagenet', or null for random weights"
         ) from error
     if not isinstance(given, dict) or not all(isinstance(v, Tensor) for v in given.values()):

@@ -67,14 +67,15 @@ Accelerator = Literal['auto', 'cpu', 'gpu']
 
 PREDICTIONS = 'predictions'
 
+_WORDS = ('class', 'method', 'V', 'trained on', 'source')
+"""Columns of the report that hold words, not numbers."""
 _PANEL_WIDTH = 640
 _OVERLAY_OPACITY = 0.55
 _WRONG = (235, 70, 60)
 _TEXT = '#3b4552'
 _OURS = '#2f6fde'
-_STYLES = ('-', '--', '-.', ':')
-_COMPARED = len(_STYLES)
-"""Published methods that the per-class table and the EF1 plot show."""
+_COMPARED = 4
+"""Published methods that the tables of classes and of EF1 show."""
 
 
 class Predictor(Protocol):
@@ -112,7 +113,8 @@ class EvaluationProtocol:
     align_corners: bool = False
 
     def __str__(self) -> str:
-        size = 'their own size' if self.predict_size is None else _size(self.predict_size)
+        size = self.predict_size
+        frames = 'at their own size' if size is None else f'resized to {_size(size)} (bilinear)'
         weights = (
             'no class weights'
             if self.class_weight_std is None
@@ -120,8 +122,8 @@ class EvaluationProtocol:
         )
         corners = 'with' if self.align_corners else 'without'
         return (
-            f'frames resized to {size} (bilinear), one prediction, {weights}, upsampled '
-            f'bilinearly ({corners} aligned corners) to the size of the label, argmax'
+            f'frames {frames}, one prediction, {weights}, upsampled bilinearly ({corners} aligned '
+            'corners) to the size of the label, argmax'
         )
 
 
@@ -685,7 +687,7 @@ def _class_table(evaluation: Evaluation, rows: Sequence[PublishedResult]) -> str
         for c, name in enumerate(NAMES)
     ]
     mean = ['**mean**', f'**{_percent(evaluation.mean_iou)}**', f'{total:,}', '']
-    lines.append([*mean, *(f'{row.miou:g}' for row in others)])
+    lines.append([*mean, *(str(row.miou) for row in others)])
     return _markdown(['class', 'IoU', 'pixels', 'share', *(row.method for row in others)], lines)
 
 
@@ -704,7 +706,7 @@ def _published_table(evaluation: Evaluation, about: About) -> str:
     ] + [
         [
             row.method,
-            f'{row.miou:g}',
+            str(row.miou),
             '' if row.mean_ef1 is None else f'{row.mean_ef1:.2f}',
             row.trained_on,
             row.source,
@@ -764,7 +766,7 @@ def _uncertainty_text(uncertainty: UncertaintyIoUResult) -> str:
 
 
 def _markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rule = ['---', *('--:' for _ in header[1:])]
+    rule = ['--:' if name not in _WORDS else '---' for name in header]
     return '\n'.join(f'| {" | ".join(line)} |' for line in [header, rule, *lines])
 
 
@@ -791,11 +793,14 @@ def print_summary(
     if evaluation.uncertainty is not None:
         table.add_row('average UIoU', _percent(evaluation.uncertainty.average), '')
     for row in about.published[:_COMPARED]:
-        table.add_row(f'[dim]{row.method}[/dim]', f'[dim]{row.miou:.2f}[/dim]', '[dim]published[/]')
+        name = f'{row.method}, trained on {row.trained_on}'
+        table.add_row(f'[dim]{name}[/dim]', f'[dim]{row.miou}[/dim]', '[dim]published[/dim]')
     console = Console()
     console.print(table)
     console.print(f'report: {output / "report.md"}', soft_wrap=True)
-    console.print(f'also results.json, per_class.csv, ef1.png and sheets/ in {output}')
+    console.print(
+        f'also results.json, per_class.csv, ef1.png and sheets/ in {output}', soft_wrap=True
+    )
     if with_predictions:
         console.print(f'predictions: {output / PREDICTIONS} (python -m training pack)')
 
@@ -809,9 +814,9 @@ def draw_ef1(exposure: ExposureF1Result, rows: Sequence[PublishedResult], path: 
     FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, sharex=True, height_ratios=(4, 1))
     bins = np.arange(len(BIN_NAMES))
-    others = [row for row in rows if row.ef1][:_COMPARED]
-    for row, style in zip(others, _STYLES, strict=False):
-        upper.plot(bins, row.ef1, style, color='#9aa5b3', lw=1.4, label=f'{row.method}, published')
+    best = next((row for row in rows if row.ef1), None)
+    if best is not None:
+        upper.plot(bins, best.ef1, color='#9aa5b3', lw=1.4, label=f'{best.method}, published')
     for name, values, color in (
         ('support-weighted', exposure.weighted, '#0f8f83'),
         ('macro', exposure.macro, '#d9731a'),
@@ -929,12 +934,11 @@ def draw_sheet(frame: InspectedFrame, rank: str, path: Path) -> None:
     columns = 3 if width >= height else len(pictures)
     rows = -(-len(pictures) // columns)
     panel = 4.8
-    figure = Figure(
-        figsize=(columns * panel, rows * (panel * height / width + 0.32) + 1.15),
-        layout='constrained',
-    )
+    below = 0.0 if len(pictures) < rows * columns else 0.6
+    size = (columns * panel, rows * (panel * height / width + 0.32) + 0.45 + below)
+    figure = Figure(figsize=size, layout='constrained')
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.01, hspace=0.01)
+    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.07, wspace=0.01, hspace=0.01)
     figure.suptitle(
         f'{frame.score.name}: mIoU {_percent(frame.score.miou)} ({rank})',
         color=_TEXT, fontsize=13, weight='bold', x=0.008, ha='left',

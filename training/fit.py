@@ -34,6 +34,7 @@ def fit(
     steps: int = 6000,
     measure_every: int = 1000,
     checkpoint_every: int = 250,
+    log_every: int = 20,
     keep_best: str | None = None,
     initial: Path | None = None,
     resume: bool = True,
@@ -61,6 +62,7 @@ def fit(
         steps: optimiser steps in all.
         measure_every: steps between measurements.
         checkpoint_every: steps between checkpoints: the most that a kill can cost.
+        log_every: steps between rows of ``logs/metrics.csv``.
         keep_best: also keep the checkpoint with the best value of this metric, such as
             ``miou/dark_zurich_val``. Never choose on a test set.
         initial: checkpoint whose network this training starts from (the papers train on Cityscapes
@@ -104,7 +106,7 @@ def fit(
         strategy='ddp_find_unused_parameters_true' if devices > 1 else 'auto',
         sync_batchnorm=sync_batchnorm,
         deterministic='warn' if deterministic else None,
-        log_every_n_steps=20,
+        log_every_n_steps=log_every,
         callbacks=_callbacks(output, steps, checkpoint_every, keep_best, ema_decay),
     )
     trainer.fit(method, data, ckpt_path=last if resumed else None)

@@ -109,7 +109,7 @@ def prepare(
         raise DataError(
             f'{output} is inside {root}, which is not written to: choose another output'
         )
-    console = Console()
+    console = Console(markup=False)
     with Progress(console=console) as progress:
         splits = [check_labelled(s, progress) for s in _labelled_sets(dataset, root, check_counts)]
         if dataset == 'dark_zurich':
@@ -253,13 +253,14 @@ def _table(title: str, splits: list[Split]) -> Table:
     table = Table('split', 'frames', 'width x height', 'share of labelled pixels', title=title)
     for split in splits:
         sizes = (f'{width}x{height} ({n})' for (height, width), n in split.sizes.most_common())
-        table.add_row(split.name, str(len(split.files)), '\n'.join(sizes), _shares(split.pixels))
+        table.add_row(split.name, str(len(split.files)), '\n'.join(sizes), _shares(split))
     return table
 
 
-def _shares(pixels: NDArray[np.int64] | None) -> str:
+def _shares(split: Split) -> str:
+    pixels = split.pixels
     if pixels is None:
-        return 'no labels'
+        return 'no labels' if split.files else ''
     labelled = max(int(pixels[:NUM_CLASSES].sum()), 1)
     present = (c for c in CLASSES if pixels[c.train_id])
     shares = [f'{c.name} {pixels[c.train_id] / labelled:.2%}' for c in present]

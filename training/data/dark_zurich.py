@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -71,7 +72,7 @@ class DarkZurichPairs(PairedFileSet):
             ]
         lines, problems = self._read()
         pairs = [PairedFiles(self._path(day), self._path(night)) for night, day in lines]
-        missing = [path for path in dict.fromkeys(sum(pairs, ())) if not path.is_file()]
+        missing = [path for path in dict.fromkeys(chain(*pairs)) if not path.is_file()]
         if missing:
             problems.append(
                 f'{len(missing)} frames of {self.list_path} are missing: {some(missing)}: {SOURCE}'

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from nightseg_ros.core.labels import NUM_CLASSES
@@ -75,21 +76,26 @@ def read_labels(path: Path, valid: Collection[int] = TRAIN_IDS) -> NDArray[np.ui
     """Return a label file, uint8 [H, W], as it is encoded.
 
     Args:
-        path: an 8-bit single-channel PNG.
+        path: an 8-bit PNG with one channel or a palette.
         valid: values that it may hold.
 
     Raises:
         DataError: when it does not decode, is in colour, or holds another value.
     """
-    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if labels is None or labels.ndim != 2 or labels.dtype != np.uint8:
+    try:
+        with Image.open(path) as image:
+            # A palette's indices are the labels, whatever colours they are shown in.
+            labels = np.array(image) if image.mode in ('L', 'P') else None
+    except (OSError, SyntaxError):
+        labels = None
+    if labels is None:
         raise DataError(f'{path} is no single-channel 8-bit PNG: give trainIds, not colours')
     foreign = set(np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()) - set(valid)
     if foreign:
         largest = max(set(valid) - {UNLABELLED})
         raise DataError(
             f'{path} holds {sorted(foreign)}: this data set has only 0..{largest} and '
-            f'{UNLABELLED}. Are these Cityscapes labelIds where trainIds belong? Convert them first.'
+            f'{UNLABELLED}. Are these labelIds where trainIds belong? Convert them first.'
         )
     return labels
 

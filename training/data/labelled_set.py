@@ -101,7 +101,7 @@ class LabelledSet(Configured, Dataset, ABC):
 
 
 class LabelledFrames(LabelledSet):
-    """A plain folder: ``images/NAME.jpg`` beside ``labels/NAME.png`` or ``teacher_labels/NAME.png``.
+    """A plain folder: ``images/NAME.jpg``, ``labels/NAME.png`` or ``teacher_labels/NAME.png``.
 
     Args:
         root: folder with ``images/`` and ``labels/`` or ``teacher_labels/``.

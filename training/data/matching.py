@@ -80,7 +80,7 @@ def match(images: Files, labels: Files, source: str) -> Matched:
     """
     absent = [kind.folder for kind in (images, labels) if not kind.folder.is_dir()]
     if absent:
-        return Matched([], [f'{folder} does not exist: {source}' for folder in absent])
+        return Matched([], [f'there is no folder {" nor ".join(map(str, absent))}: {source}'])
     image_paths, label_paths = images.by_name(), labels.by_name()
     if not image_paths:
         return Matched([], [f'there is no {images}: {source}'])

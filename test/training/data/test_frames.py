@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from training.data.frames import DataError
 from training.data.frames import Sample
@@ -98,6 +99,14 @@ def test_label_values(root: Path, value: int, extra: tuple[int, ...], valid: boo
 
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:20])
+
+
+def test_indices_of_a_palette_are_the_labels(root: Path) -> None:
+    path = root / 'labels' / 'frame.png'
+    image = Image.fromarray(np.full((4, 6), 13, np.uint8)).convert('P')
+    image.putpalette([7, 8, 9] * 256)
+    image.save(path)
+    assert (LabelledFrames(root)[0].labels == 13).all()
 
 
 def widen(path: Path) -> None:

@@ -150,3 +150,38 @@ def test_exposure_loss_by_hand(predicted: list[float], expected: float) -> None:
     )
     loss = losses.exposure_loss(torch.tensor(predicted).view(1, 1, 1, 2), image)
     assert loss.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_reductions_by_hand() -> None:
+    logits = torch.zeros(1, 19, 1, 3)
+    labels = torch.tensor([[[0, 5, 255]]])
+    weights = losses.class_weights(0.16)
+    each = math.log(19)
+    weighted = (weights[0] + weights[5]).item() * each
+    got = losses.segmentation_loss(logits, labels, weights, 'weighted_mean')
+    assert got.item() == pytest.approx(each, rel=1e-5)
+    got = losses.segmentation_loss(logits, labels, weights, 'pixel_class_mean')
+    assert got.item() == pytest.approx(weighted / (2 * 19), rel=1e-5)
+    got = losses.segmentation_loss(logits, labels, weights, 'sum')
+    assert got.item() == pytest.approx(weighted, rel=1e-5)
+    got = losses.segmentation_loss(logits, labels, None, 'sum')
+    assert got.item() == pytest.approx(2 * each, rel=1e-5)
+
+
+@pytest.mark.parametrize('reduction', ['weighted_mean', 'pixel_class_mean', 'sum'])
+def test_nothing_labelled_is_zero_in_every_reduction(reduction: str) -> None:
+    logits = torch.zeros(1, 19, 2, 2, requires_grad=True)
+    loss = losses.segmentation_loss(
+        logits, torch.full((1, 2, 2), 255), losses.class_weights(), reduction
+    )
+    loss.backward()
+    assert loss == 0
+    assert (logits.grad == 0).all()
+
+
+def test_pixel_weighted_loss_by_hand() -> None:
+    logits = torch.zeros(1, 19, 1, 4)
+    labels = torch.tensor([[[0, 5, 255, 3]]])
+    weights = torch.tensor([[[1.0, 0.5, 1.0, 0.0]]])
+    got = losses.pixel_weighted_loss(logits, labels, weights)
+    assert got.item() == pytest.approx(1.5 * math.log(19) / 4, rel=1e-5)

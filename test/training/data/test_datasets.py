@@ -179,7 +179,7 @@ def test_construction_touches_no_disk(released: Released, tmp_path: Path) -> Non
     message = problems_of(released.make(tmp_path / 'nowhere'))
     for path in (released.images[0], released.labels[0]):
         assert str(tmp_path / 'nowhere' / Path(path).parts[0]) in message
-    assert 'does not exist' in message
+    assert 'there is no folder' in message
     assert 'root' in message
 
 
@@ -579,13 +579,13 @@ def test_camvid_ids_are_refused(tmp_path: Path) -> None:
 # Headers
 
 
-@pytest.mark.parametrize('suffix', ['.png', '.jpg'])
-def test_size_of_a_header(tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize(('suffix', 'cut'), [('.png', 12), ('.jpg', 2)])
+def test_size_of_a_header(tmp_path: Path, suffix: str, cut: int) -> None:
     path = tmp_path / f'frame{suffix}'
     write_image(path)
     assert read_size(path) == (HEIGHT, WIDTH)
     whole = path.read_bytes()
-    path.write_bytes(whole[:-20])
+    path.write_bytes(whole[:-cut])
     with pytest.raises(DataError, match='is cut off') as error:
         read_size(path)
     assert str(path) in str(error.value)
