@@ -11,7 +11,7 @@ import io
 import json
 import math
 from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import asdict
 from dataclasses import dataclass
@@ -181,7 +181,12 @@ def network_input(image: NDArray[np.uint8], method: Predictor, size: Size | None
 
 
 def _scores(image: NDArray[np.uint8], method: Predictor, protocol: EvaluationProtocol) -> Tensor:
-    logits = method.predict_logits(network_input(image, method, protocol.predict_size))
+    frame = network_input(image, method, protocol.predict_size)
+    try:
+        logits = method.predict_logits(frame)
+    except ValueError as error:
+        size = _size(frame.shape[-2:])
+        raise DataError(f'cannot predict at {size} (set --predict_size): {error}') from error
     if logits.ndim != 4 or logits.shape[:2] != (1, NUM_CLASSES):
         raise DataError(
             f'the method predicts {tuple(logits.shape)}, expected [1, {NUM_CLASSES}, h, w]'
@@ -243,7 +248,7 @@ def evaluate_method(
     dataset: LabelledSet,
     protocol: EvaluationProtocol | None = None,
     save: Callable[[str, Prediction], None] | None = None,
-    indices: Iterator[int] | Sequence[int] | None = None,
+    indices: Iterable[int] | None = None,
 ) -> Evaluation:
     """Predict every frame and compare it with its label. The confusion stays on the device.
 
@@ -453,7 +458,7 @@ def predict_images(
     output: Path,
     protocol: EvaluationProtocol,
     invalid_below: float = 0.0,
-    progress: Callable[[Sequence[Path]], Iterator[Path] | Sequence[Path]] = lambda files: files,
+    progress: Callable[[Sequence[Path]], Iterable[Path]] = lambda files: files,
 ) -> None:
     """Predict image files into labelTrainIds, confidence and labelTrainIds_invalid of a folder.
 
@@ -894,11 +899,11 @@ def inspect_frame(
     image, truth = dataset[frame.index]
     prediction = decide(_scores(image, method, protocol), truth.shape, protocol)
     relit = method.relight(network_input(image, method, protocol.predict_size))
+    picture = None
     if relit is not None:
-        picture = relit[0].permute(1, 2, 0).contiguous().cpu().numpy()
-        relit = _fitted(picture, truth.shape)
+        picture = _fitted(relit[0].permute(1, 2, 0).contiguous().cpu().numpy(), truth.shape)
     image = _fitted(image, truth.shape)
-    return InspectedFrame(frame, image, relit, prediction.labels.cpu().numpy(), truth)
+    return InspectedFrame(frame, image, picture, prediction.labels.cpu().numpy(), truth)
 
 
 def error_picture(

@@ -240,6 +240,16 @@ def test_refuses(root: Path, frames: LabelledFrames) -> None:
         evaluate_method(method, frames, PLAIN)
 
 
+def test_says_which_size_a_network_cannot_take(frames: LabelledFrames) -> None:
+    def refuse(image: Tensor) -> Tensor:
+        raise ValueError('sides must be multiples of 64')
+
+    method = Knowing()
+    method.predict_logits = refuse
+    with pytest.raises(DataError, match=r'24x40 \(set --predict_size\): sides must be'):
+        evaluate_method(method, frames, PLAIN)
+
+
 def test_refuses_masks_of_a_part(root: Path) -> None:
     class Partly(Masked):
         def invalid_mask(self, index: int) -> np.ndarray | None:

@@ -1,89 +1,57 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from models.student import Student
+from training.data.driving_data import Batch
 from training.methods.supervised import Supervised
-from training.methods.supervised import warm_poly
 
 
-def make_method(**arguments) -> Supervised:
+def make_method(exposure_width: int = 4, **arguments) -> Supervised:
     torch.manual_seed(0)
-    return Supervised(
-        **{'width': 8, 'exposure_width': 4, 'input_size': (64, 128), 'warmup': 2, **arguments}
-    )
-
-
-@pytest.fixture
-def batch() -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    image = torch.randint(0, 256, (2, 3, 64, 128), dtype=torch.uint8, generator=generator)
-    blocks = torch.randint(0, 19, (2, 2, 4), generator=generator)
-    labels = blocks.repeat_interleave(32, 1).repeat_interleave(32, 2)
-    labels[:, :8] = 255
-    return image, labels
-
-
-def logged(method: Supervised, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
-    """Return what the method will log, filled as it goes."""
-    values: dict[str, Tensor] = {}
-    monkeypatch.setattr(method, 'log', lambda name, value, **_: values.update({name: value}))
-    monkeypatch.setattr(method, 'log_dict', values.update)
-    return values
+    net = Student(8, exposure_width)
+    return Supervised(net, **{'measure_size': (64, 128), **arguments})
 
 
 @pytest.mark.parametrize('exposure_width', [0, 4])
-def test_training_step_sums_its_parts(
-    batch: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch, exposure_width: int
-) -> None:
-    method = make_method(exposure_width=exposure_width)
-    values = logged(method, monkeypatch)
-    loss = method.training_step(batch, 0)
-    parts = {'loss/segmentation', 'loss/detail', 'loss/boundary'}
-    parts |= {'loss/exposure'} if exposure_width else set()
-    assert set(values) == parts | {'loss'}
-    assert loss.item() == pytest.approx(sum(values[part].item() for part in parts), rel=1e-5)
-    assert all(values[part] > 0 for part in parts)
-    loss.backward()
+def test_terms_reach_every_weight(batch: Batch, run: Callable, exposure_width: int) -> None:
+    method = make_method(exposure_width)
+    terms = run(method, batch)
+    expected = {'segmentation', 'detail', 'boundary'} | ({'exposure'} if exposure_width else set())
+    assert set(terms) == expected
+    assert all(value > 0 for value in terms.values())
     assert all(torch.isfinite(p.grad).all() for p in method.parameters())
 
 
 @pytest.mark.parametrize(
-    ('argument', 'part'),
+    ('argument', 'term'),
     [
-        ('detail_weight', 'loss/detail'),
-        ('boundary_weight', 'loss/boundary'),
-        ('exposure_weight', 'loss/exposure'),
+        ('detail_weight', 'detail'),
+        ('boundary_weight', 'boundary'),
+        ('exposure_weight', 'exposure'),
     ],
 )
-def test_weights_scale_their_loss(
-    batch: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch, argument: str, part: str
-) -> None:
-    got = []
-    for weight in (0.0, 1.0, 2.5):
-        method = make_method(**{argument: weight})
-        values = logged(method, monkeypatch)
-        method.training_step(batch, 0)
-        got.append(values[part].item())
+def test_weights_scale_their_loss(batch: Batch, run: Callable, argument: str, term: str) -> None:
+    got = [run(make_method(**{argument: w}), batch)[term].item() for w in (0.0, 1.0, 2.5)]
     assert got[0] == 0
     assert got[2] == pytest.approx(2.5 * got[1], rel=1e-4)
 
 
-def test_unlabelled_batch_does_not_harm(batch: tuple[Tensor, Tensor]) -> None:
+def test_unlabelled_batch_does_not_harm(batch: Batch, run: Callable) -> None:
     method = make_method()
-    loss = method.training_step((batch[0], torch.full_like(batch[1], 255)), 0)
-    loss.backward()
-    assert torch.isfinite(loss)
+    image, labels = batch['source']
+    terms = run(method, {'source': [image, torch.full_like(labels, 255)]})
+    assert all(torch.isfinite(value) for value in terms.values())
     assert all(torch.isfinite(p.grad).all() for p in method.parameters())
 
 
-def test_a_few_steps_on_one_batch_lower_the_loss() -> None:
+def test_a_few_steps_on_one_batch_lower_the_loss(run: Callable) -> None:
     torch.manual_seed(0)
     labels = torch.zeros(2, 64, 128, dtype=torch.int64)
     labels[:, :, 64:] = 10
@@ -93,10 +61,8 @@ def test_a_few_steps_on_one_batch_lower_the_loss() -> None:
     history = []
     for _ in range(12):
         optimizer.zero_grad()
-        loss = method.training_step((image, labels), 0)
-        loss.backward()
+        history.append(sum(run(method, {'source': [image, labels]}).values()).item())
         optimizer.step()
-        history.append(loss.item())
     assert history[-1] < 0.6 * history[0]
 
 
@@ -109,24 +75,23 @@ def test_predicted_labels_have_the_size_of_the_frame(size: tuple[int, int]) -> N
         x = F.interpolate(image / 255, (64, 128), mode='bilinear', align_corners=False)
         mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
         std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-        logits = method.net((x - mean) / std).logits
+        logits = method.generator.net((x - mean) / std).logits
         upsampled = F.interpolate(logits, size, mode='bilinear', align_corners=False)
     assert got.shape == (1, *size)
     assert got.dtype == torch.int64
     assert (got == upsampled.argmax(1)).float().mean() > 0.999
 
 
-@pytest.fixture
-def in_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let methods believe in a trainer of 12 steps that measures two sets."""
-    trainer = SimpleNamespace(
-        estimated_stepping_batches=12, datamodule=SimpleNamespace(measuring_sets=('one', 'two'))
-    )
-    monkeypatch.setattr(Supervised, 'trainer', trainer)
+def logged(method: Supervised, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
+    """Return what the method will log, filled as it goes."""
+    values: dict[str, Tensor] = {}
+    monkeypatch.setattr(method, 'log', lambda name, value, **_: values.update({name: value}))
+    return values
 
 
-@pytest.mark.usefixtures('in_trainer')
 def test_validation_counts_each_set_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    datamodule = SimpleNamespace(measuring={'one': None, 'two': None})
+    monkeypatch.setattr(Supervised, 'trainer', SimpleNamespace(datamodule=datamodule))
     method = make_method()
     values = logged(method, monkeypatch)
     method.setup('fit')
@@ -148,45 +113,3 @@ def test_validation_counts_each_set_for_itself(monkeypatch: pytest.MonkeyPatch) 
     method.on_validation_epoch_end()
     assert values['miou/one'] == pytest.approx((0.5 + 0) / 2)
     assert values['miou/two'] == pytest.approx(1)
-
-
-@pytest.mark.usefixtures('in_trainer')
-def test_norms_and_biases_do_not_decay() -> None:
-    method = make_method(weight_decay=0.02, learning_rate=1e-3)
-    configured = method.configure_optimizers()
-    decayed, kept = configured['optimizer'].param_groups
-    assert decayed['weight_decay'] == 0.02
-    assert kept['weight_decay'] == 0
-    assert {p.ndim for p in decayed['params']} == {4}
-    assert {p.ndim for p in kept['params']} == {1}
-    total = len(list(method.net.parameters()))
-    assert len(decayed['params']) + len(kept['params']) == total
-    assert configured['lr_scheduler']['interval'] == 'step'
-    assert decayed['lr'] == pytest.approx(1e-3 * 1 / 2)  # the first of two steps of warm-up
-
-
-@pytest.mark.parametrize(
-    ('step', 'steps', 'warmup', 'expected'),
-    [
-        (0, 6000, 150, 1 / 150),
-        (74, 6000, 150, 0.5),
-        (149, 6000, 150, 1.0),
-        (150, 6000, 150, 1.0),
-        (3075, 6000, 150, 0.5**0.9),
-        (6000, 6000, 150, 0.0),
-        (7000, 6000, 150, 0.0),
-        (0, 10, 0, 1.0),
-        (5, 10, 0, 0.5**0.9),
-        (3, 4, 150, 4 / 150),
-    ],
-)
-def test_warm_poly_by_hand(step: int, steps: int, warmup: int, expected: float) -> None:
-    assert warm_poly(step, steps, warmup) == pytest.approx(expected)
-
-
-@given(steps=st.integers(1, 500), warmup=st.integers(0, 100))
-def test_warm_poly_climbs_then_falls(steps: int, warmup: int) -> None:
-    rates = [warm_poly(step, steps, warmup) for step in range(steps)]
-    assert all(0 < rate <= 1 for rate in rates)
-    assert rates[:warmup] == sorted(rates[:warmup])
-    assert rates[warmup:] == sorted(rates[warmup:], reverse=True)
