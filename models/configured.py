@@ -60,19 +60,19 @@ def build(config: dict[str, Any]) -> Any:
     Raises:
         ConfigError: when it names a class that this code does not have, or foreign arguments.
     """
-    path = config.get('class_path', '') if isinstance(config, dict) else ''
-    module, _, name = path.rpartition('.')
-    if not path.startswith(PACKAGES):
+    path = config.get('class_path') if isinstance(config, dict) else None
+    arguments = config.get('init_args', {}) if isinstance(config, dict) else None
+    if not (isinstance(path, str) and isinstance(arguments, dict) and path.startswith(PACKAGES)):
         raise ConfigError(f'{path or config!r} is no class of {" or ".join(PACKAGES)}*')
+    module, _, name = path.rpartition('.')
     try:
         target = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f'{path} does not exist in this version: {error}') from error
     if not (isinstance(target, type) and issubclass(target, Configured)):
         raise ConfigError(f'{path} is not a configured class')
-    arguments = {name: _built(value) for name, value in config.get('init_args', {}).items()}
     try:
-        return target(**arguments)
+        return target(**{name: _built(value) for name, value in arguments.items()})
     except TypeError as error:
         raise ConfigError(f'{path} does not take these arguments: {error}') from error
 

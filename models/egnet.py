@@ -13,14 +13,13 @@ from models.exposure_guidance import ExposureConcatenation
 from models.exposure_guidance import ExposureGuidance
 from models.exposure_guidance import ExposureMapGuidance
 from models.exposure_guidance import ExposureSum
+from models.generator import IMAGENET_MEAN
+from models.generator import IMAGENET_STD
 from models.resnet import CHANNELS
 from models.resnet import RESNET101
 from models.resnet import ResNetStages
 from models.segmentation_output import SegmentationOutput
 from nightseg_ros.core.labels import NUM_CLASSES
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 WITH_STREAM = ('attention', 'concat', 'sum', 'none')
 """Kinds of guidance with an exposure stream; 'none' trains it without guidance layers."""

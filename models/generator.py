@@ -39,16 +39,22 @@ class Generator(nn.Module):
 
     def __init__(self, net: nn.Module, relighting: nn.Module | None = None) -> None:
         super().__init__()
-        self.net = net.to(memory_format=torch.channels_last)
-        self.relighting = relighting and relighting.to(memory_format=torch.channels_last)
+        self.net = net
+        self.relighting = relighting
+        self.arrange(torch.channels_last)
         self.register_buffer('mean', torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer('std', torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+
+    def arrange(self, memory_format: torch.memory_format) -> Generator:
+        """Lay out weights and images: channels last is faster wherever it was measured."""
+        self.memory_format = memory_format
+        return self.to(memory_format=memory_format)
 
     def normalise(self, image: Tensor) -> Tensor:
         """Return ImageNet-normalised float of RGB uint8 (0..255) or float (0..1) [N, 3, H, W]."""
         if image.dtype == torch.uint8:
             image = image.float() / 255
-        return ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        return ((image - self.mean) / self.std).contiguous(memory_format=self.memory_format)
 
     def relit(self, image: Tensor) -> Tensor:
         """Return R as RGB in [0, 1] for people to look at, of uint8 or float RGB."""

@@ -69,24 +69,27 @@ class ResidualBlock(nn.Module):
 class ResidualRelighting(Configured, nn.Module):
     """DANNet's relighting network (Wu et al., CVPR 2021, section 3.2, figure 3); 4.30 M parameters.
 
+    Args:
+        width: channels of the first convolution; the paper's is 64.
+
     Shape:
         - Input: [N, 3, H, W] float, ImageNet-normalised RGB; H and W multiples of 4, at least 8.
         - Output: r, [N, 3, H, W] in (-1, 1); the relit image is I + r, not clamped.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 64) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.ReflectionPad2d(3),
-            nn.Conv2d(3, 64, 7, bias=False),
-            *_bn_relu(64),
-            *_down(64, 128),
-            *_down(128, 256),
-            *(ResidualBlock(256) for _ in range(3)),
-            *_up(256, 128),
-            *_up(128, 64),
+            nn.Conv2d(3, width, 7, bias=False),
+            *_bn_relu(width),
+            *_down(width, 2 * width),
+            *_down(2 * width, 4 * width),
+            *(ResidualBlock(4 * width) for _ in range(3)),
+            *_up(4 * width, 2 * width),
+            *_up(2 * width, width),
             nn.ReflectionPad2d(3),
-            nn.Conv2d(64, 3, 7),
+            nn.Conv2d(width, 3, 7),
             nn.Tanh(),
         )
         _initialise(self)
@@ -113,14 +116,16 @@ class CurveRelighting(Configured, nn.Module):
     Zero-DCE's curve x + r (x^2 - x) (its equation 3) maps [0, 1] to itself; normalised images lie
     in :data:`DARKEST` to :data:`BRIGHTEST`, where it diverges within eight steps unless clamped.
 
+    Args:
+        width: channels of the convolutions; the code's is 32.
+
     Shape:
         - Input: [N, 3, H, W] float, ImageNet-normalised RGB.
         - Output: the last step's residual r8 (x^2 - x), [N, 3, H, W]; the relit image is I plus it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 32) -> None:
         super().__init__()
-        width = 32
         self.conv1 = nn.Conv2d(3, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         self.conv3 = nn.Conv2d(width, width, 3, padding=1)

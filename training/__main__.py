@@ -3,35 +3,58 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from jsonargparse import auto_cli
+from jsonargparse import get_loader
+from jsonargparse import set_loader
 
+from models.configured import ConfigError
+from models.resnet import WeightsError
+from training.ablation import ablation
 from training.checkpoint import CheckpointError
 from training.data.frames import DataError
-from training.evaluate import evaluate
+from training.evaluation.evaluate import evaluate
+from training.evaluation.predict import predict
+from training.evaluation.submission import pack
+from training.evaluation.submission import verify
 from training.export import ExportError
 from training.export import export
 from training.fit import fit
 from training.methods.method import TrainingError
 from training.prepare import prepare
-from training.submission import pack
-from training.submission import verify
 
 COMMANDS = {
     'prepare': prepare,
     'fit': fit,
     'evaluate': evaluate,
-    'export': export,
+    'predict': predict,
     'pack': pack,
     'verify': verify,
+    'export': export,
+    'ablation': ablation,
 }
+
+
+ERRORS = (CheckpointError, ConfigError, DataError, ExportError, TrainingError, WeightsError)
+"""What bad input raises, with a message that says what to do."""
+
+_load_yaml = get_loader('yaml')
+
+
+def _load(text: str) -> Any:
+    """Return YAML, with null for ``None``: so a null inside nested options reaches its parser."""
+    return None if text.strip() == 'None' else _load_yaml(text)
+
+
+set_loader('yaml', _load)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one of the subcommands; exit code 2 on bad input."""
     try:
-        auto_cli(COMMANDS, args=arguments, as_positional=False)
-    except (CheckpointError, DataError, ExportError, TrainingError) as error:
+        auto_cli(COMMANDS, args=arguments, as_positional=False, prog='python -m training')
+    except ERRORS as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     return 0

@@ -43,7 +43,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
         raise CheckpointError(
             f'{path} is not a checkpoint that can be read safely: is it complete, and from '
-            f'python -m training fit? ({str(error).splitlines()[0]})'
+            f'python -m training fit? ({type(error).__name__})'
         ) from error
     if not isinstance(checkpoint, dict) or not {CONFIG, 'state_dict'} <= set(checkpoint):
         raise CheckpointError(

@@ -26,8 +26,8 @@ from training.checkpoint import load_method
 from training.checkpoint import read_checkpoint
 from training.data.frames import list_images
 from training.data.frames import read_rgb
+from training.evaluation.measure import measure
 from training.fit import LAST
-from training.measure import measure
 
 OPSET = 17
 """The newest that TensorRT 8.5 (JetPack 5) reads."""

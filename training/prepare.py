@@ -92,9 +92,9 @@ def prepare(
     written below the root.
 
     Args:
-        dataset: its name.
+        dataset: name of the data set.
         root: the folder that its archives were unpacked into.
-        output: folder of the lists, ``build/lists/<dataset>`` when not given. Each split without
+        output: folder of the lists; null: ``build/lists/<dataset>``. Each split without
             problems gets one CSV, relative to the root: a line ``IMAGE,LABEL`` for each frame
             (``NIGHT,DAY`` for pairs, ``IMAGE`` without labels).
         check_counts: refuse another number of frames than the released one; switch it off for a

@@ -17,9 +17,9 @@ from training.data.labelled_set import LabelledFrames
 from training.data.pair_set import RelitPairs
 from training.data.transforms import PairTransform
 from training.data.transforms import RelightTransform
+from training.evaluation.measure import MEASURING_SETS
+from training.evaluation.measure import ROAD_SET
 from training.fit import fit
-from training.measure import MEASURING_SETS
-from training.measure import ROAD_SET
 from training.methods.method import Method
 from training.methods.supervised import Supervised
 from training.optimisation import PolyAdamW

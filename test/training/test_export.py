@@ -21,10 +21,10 @@ from training.checkpoint import load_method
 from training.data.frames import DataError
 from training.data.frames import list_images
 from training.data.frames import read_rgb
+from training.evaluation.measure import MEASURING_SETS
 from training.export import ExportError
 from training.export import check_parity
 from training.export import export
-from training.measure import MEASURING_SETS
 from training.methods.supervised import Supervised
 
 onnxruntime = pytest.importorskip('onnxruntime')

@@ -14,8 +14,8 @@ from training.checkpoint import load_method
 from training.data.driving_data import DrivingData
 from training.data.frames import DataError
 from training.data.labelled_set import LabelledFrames
+from training.evaluation.measure import MEASURING_SETS
 from training.fit import fit
-from training.measure import MEASURING_SETS
 from training.methods.supervised import Supervised
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from models.configured import Configured
+from training.data.frames import DataError
 from training.data.frames import Pair
 from training.data.frames import list_images
 from training.data.frames import read_rgb
@@ -74,6 +75,39 @@ class PairedFileSet(PairSet):
             height, width = night.shape[:2]
             day = cv2.resize(day, (width, height), interpolation=cv2.INTER_AREA)
         return Pair(day, night)
+
+
+class PairedFolders(PairedFileSet):
+    """Two folders in which a name is one place.
+
+    Args:
+        root: folder that holds both.
+        day: folder under it with ``images/`` by day.
+        night: the same by night.
+    """
+
+    def __init__(self, root: str | Path, day: str, night: str) -> None:
+        super().__init__(root)
+        self.day = day
+        self.night = night
+
+    def list_pairs(self) -> list[PairedFiles]:
+        """Return the pairs by name.
+
+        Raises:
+            DataError: when a folder is missing or empty, or their names differ.
+        """
+        days, nights = (
+            {path.stem: path for path in list_images(self.root / folder / 'images')}
+            for folder in (self.day, self.night)
+        )
+        alone = sorted(days.keys() ^ nights.keys())
+        if alone:
+            raise DataError(
+                f'{len(alone)} names are only in one of {self.day} and {self.night} under '
+                f'{self.root}, {alone[0]} is the first: pairs need the same names'
+            )
+        return [PairedFiles(days[name], nights[name]) for name in days]
 
 
 class SimilarPairs(PairedFileSet):

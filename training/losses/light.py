@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from models.configured import Configured
+from training.data.frames import DataError
 
 POOL = 32
 """Side of the average pooling of the exposure loss."""
@@ -50,7 +51,7 @@ def exposure_control_official(relit: Tensor, level: Tensor) -> Tensor:
 
 def _pooled(x: Tensor) -> Tensor:
     if min(x.shape[-2:]) < POOL:
-        raise ValueError(
+        raise DataError(
             f'the exposure loss averages over {POOL}x{POOL} pixels, but the crop is '
             f'{x.shape[-2]}x{x.shape[-1]}: crop larger'
         )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from nightseg_ros.core.labels import UNLABELLED
+from training.data.frames import DataError
 
 
 def class_mask(labels: Tensor, *, draw_unlabelled: bool = False) -> Tensor:
@@ -44,10 +45,10 @@ def mix(mask: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
         outside: the same.
 
     Raises:
-        ValueError: when the two differ in size.
+        DataError: when the two differ in size.
     """
     if inside.shape != outside.shape:
-        raise ValueError(
+        raise DataError(
             f'mixing needs images of one size, got {tuple(inside.shape)} and '
             f'{tuple(outside.shape)}: let source_transform.crop equal the crop (or resize) of '
             'pair_transform'

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch import nn
 
+from models.configured import ConfigError
 from training.data.driving_data import Batch
 from training.losses.mixing import class_mask
 from training.losses.mixing import confident_share
@@ -41,7 +42,7 @@ class BiMix(DANNet):
         common: see :class:`DANNet` and :class:`Method`.
 
     Raises:
-        ValueError: when ``mix_to_relighting`` or ``light`` is asked for without relighting or day.
+        ConfigError: when ``mix_to_relighting`` or ``light`` is asked for without relighting or day.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class BiMix(DANNet):
             static = StaticLoss(neighbourhood=1, pseudo_label='fused', likelihood='static')
         super().__init__(net, relighting, static=static, **common)
         if mix_to_relighting and (relighting is None or not self.use_day):
-            raise ValueError(
+            raise ConfigError(
                 'mixing from M to F needs the day and a relighting network: set mix_to_relighting '
                 'to 0 without them'
             )

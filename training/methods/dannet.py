@@ -10,6 +10,7 @@ from typing import NamedTuple
 from torch import Tensor
 from torch import nn
 
+from models.configured import ConfigError
 from training.adversary import Adversary
 from training.data.driving_data import Batch
 from training.losses.light import LightLoss
@@ -57,7 +58,7 @@ class DANNet(Method):
         common: see :class:`Method`.
 
     Raises:
-        ValueError: when ``light`` is asked for without a relighting network.
+        ConfigError: when ``light`` is asked for without a relighting network.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class DANNet(Method):
     ) -> None:
         super().__init__(net, relighting, **common)
         if light is not None and relighting is None:
-            raise ValueError('the light loss trains a relighting network: set light to null, too')
+            raise ConfigError('the light loss trains a relighting network: set light to null, too')
         self.light = light
         self.static = static
         self.static_weight = static_weight

@@ -184,7 +184,7 @@ class Method(Configured, lightning.LightningModule, ABC):
         size = image.shape[-2:]
         x = image.float() / 255
         if self.measure_size is not None:
-            x = F.interpolate(x, self.measure_size, mode='bilinear', antialias=False)
+            x = F.interpolate(x, self.measure_size, mode='bilinear', antialias=True)
         logits = self.predict_logits(x) * self.measure_weights[:, None, None]
         return self.upsample(logits, size).argmax(dim=1)
 

@@ -13,7 +13,7 @@ from training.data.labelled_set import LabelledFrames
 from training.data.rare_classes import RareClassSampler
 from training.data.rare_classes import class_presence
 from training.data.rare_classes import class_probabilities
-from training.measure import MEASURING_SETS
+from training.evaluation.measure import MEASURING_SETS
 
 
 def test_batches_without_targets(mini_data: Callable[..., DrivingData]) -> None:

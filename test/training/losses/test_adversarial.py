@@ -83,3 +83,15 @@ def test_discriminator_learns_to_tell() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.1 * losses[0]
+
+
+def test_one_forward_of_both_is_the_same_as_two() -> None:
+    torch.manual_seed(0)
+    adversary = Adversary(Discriminator(channels=(4, 4, 4, 4)), source_label=0.0)
+    source, target = torch.randn(2, 1, 19, 64, 64).unbind(0)
+    scores = [adversary.discriminator(x.softmax(1)) for x in (source, target)]
+    expected = (least_squares(scores[0], 0.0) + least_squares(scores[1], 1.0)) / 2
+    torch.testing.assert_close(adversary.discriminator_loss(source, target), expected)
+    # Sizes may differ: the source's crop need not be the target's.
+    wider = torch.cat([target, target], dim=-1)
+    assert adversary.discriminator_loss(source, wider).isfinite()

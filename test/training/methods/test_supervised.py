@@ -72,7 +72,7 @@ def test_predicted_labels_have_the_size_of_the_frame(size: tuple[int, int]) -> N
     image = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8)
     with torch.inference_mode():
         got = method.predict_labels(image)
-        x = F.interpolate(image / 255, (64, 128), mode='bilinear', align_corners=False)
+        x = F.interpolate(image / 255, (64, 128), mode='bilinear', antialias=True)
         mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
         std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
         logits = method.generator.net((x - mean) / std).logits

@@ -9,8 +9,8 @@ import pytest
 
 from training.data.frames import DataError
 from training.data.labelled_set import LabelledFrames
-from training.measure import MEASURING_SETS
-from training.measure import measure
+from training.evaluation.measure import MEASURING_SETS
+from training.evaluation.measure import measure
 
 ROAD_KEY = 'road_iou/motorcycle_night_dev'
 

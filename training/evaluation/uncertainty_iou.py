@@ -19,6 +19,7 @@ At theta = 1/K no prediction is invalid, and UIoU is the IoU over valid and inva
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,15 +29,8 @@ from nightseg_ros.core.labels import NUM_CLASSES
 from nightseg_ros.core.labels import UNLABELLED
 from training.data.frames import DataError
 
-NUM_THRESHOLDS = 20
-
-
-def thresholds(num_classes: int = NUM_CLASSES, count: int = NUM_THRESHOLDS) -> NDArray[np.float64]:
-    """Return equally spaced thetas from 1/K to 1, float64 [count].
-
-    The papers average over the range [1/K, 1]; the server's own step is not published.
-    """
-    return np.linspace(1 / num_classes, 1.0, count)
+THRESHOLDS: tuple[float, ...] = tuple(np.linspace(1 / NUM_CLASSES, 1.0, 20).tolist())
+"""Thetas. The papers average over [1/K, 1]; the server's own step is not published."""
 
 
 @dataclass(frozen=True)
@@ -73,23 +67,12 @@ class UncertaintyIoU:
     """Counts for UIoU at many thresholds at once, growing frame by frame.
 
     Args:
-        theta: thresholds in [0, 1], rising; `thresholds` when not given.
-        num_classes: K.
-
-    Raises:
-        DataError: if the thresholds do not rise or leave [0, 1].
+        theta: thresholds in [0, 1], rising.
     """
 
-    def __init__(
-        self, theta: NDArray[np.float64] | None = None, num_classes: int = NUM_CLASSES
-    ) -> None:
-        self.theta = thresholds(num_classes) if theta is None else np.asarray(theta, np.float64)
-        if not self.theta.size or self.theta.min() < 0 or self.theta.max() > 1:
-            raise DataError(f'thresholds must lie in [0, 1], got {self.theta.tolist()}')
-        if (np.diff(self.theta) <= 0).any():
-            raise DataError(f'thresholds must rise, got {self.theta.tolist()}')
-        self.num_classes = num_classes
-        self._counts = np.zeros((self.theta.size + 1, 2, num_classes, num_classes), np.int64)
+    def __init__(self, theta: Sequence[float] = THRESHOLDS) -> None:
+        self.theta = np.array(theta)
+        self._counts = np.zeros((self.theta.size + 1, 2, NUM_CLASSES, NUM_CLASSES), np.int64)
 
     def update(
         self,
@@ -115,30 +98,19 @@ class UncertaintyIoU:
             raise DataError(f'prediction, confidence, truth and mask differ in size: {shapes}')
         labelled = truth != UNLABELLED
         for name, ids in (('prediction', prediction), ('truth', truth)):
-            if (ids[labelled] >= self.num_classes).any():
+            if (ids[labelled] >= NUM_CLASSES).any():
                 raise DataError(
-                    f'{name} holds {int(ids[labelled].max())}: give trainIds '
-                    f'0..{self.num_classes - 1}'
+                    f'{name} holds {int(ids[labelled].max())}: give trainIds 0..{NUM_CLASSES - 1}'
                 )
-        sure = np.maximum(confidence[labelled].astype(np.float64), 1 / self.num_classes)
+        sure = np.maximum(confidence[labelled].astype(np.float64), 1 / NUM_CLASSES)
         if not (sure <= 1 + 1e-6).all():
             raise DataError('confidence must lie in [0, 1]: divide uint16 PNG values by 65535')
         # passed: how many thresholds the confidence reaches; it is invalid at all higher ones.
         passed = np.searchsorted(self.theta, np.minimum(sure, 1.0), side='right')
         index = passed * 2 + invalid[labelled]
-        index = (index * self.num_classes + truth[labelled]) * self.num_classes
+        index = (index * NUM_CLASSES + truth[labelled]) * NUM_CLASSES
         counts = np.bincount(index + prediction[labelled], minlength=self._counts.size)
         self._counts += counts.reshape(self._counts.shape)
-
-    def merge(self, other: UncertaintyIoU) -> None:
-        """Add everything another score has counted.
-
-        Raises:
-            DataError: if its thresholds differ.
-        """
-        if not np.array_equal(self.theta, other.theta):
-            raise DataError('only scores with the same thresholds can be merged')
-        self._counts += other._counts
 
     def compute(self) -> UncertaintyIoUResult:
         """Return UIoU over everything counted so far."""
@@ -161,22 +133,5 @@ class UncertaintyIoU:
         hits = np.diagonal(confusion) + true_invalid
         union = confusion.sum(axis=1) + confusion.sum(axis=0) - np.diagonal(confusion)
         union = union + true_invalid + false_invalid
-        result = np.full(self.num_classes, np.nan)
+        result = np.full(NUM_CLASSES, np.nan)
         return np.divide(hits, union, out=result, where=union > 0)
-
-
-def uncertainty_iou(
-    prediction: NDArray[np.uint8],
-    confidence: NDArray[np.floating],
-    truth: NDArray[np.uint8],
-    invalid: NDArray[np.bool_],
-    theta: float,
-    num_classes: int = NUM_CLASSES,
-) -> NDArray[np.float64]:
-    """Return the UIoU (0..1) of each class at one threshold, float64 [K]; NaN where absent.
-
-    Arguments and errors as `UncertaintyIoU.update`.
-    """
-    score = UncertaintyIoU(np.array([theta]), num_classes)
-    score.update(prediction, confidence, truth, invalid)
-    return score.compute().class_uiou[0]

@@ -10,22 +10,27 @@ from hypothesis.extra.numpy import arrays
 from nightseg_ros.core.segmentation_score import class_iou
 from nightseg_ros.core.segmentation_score import confusion_matrix
 from training.data.frames import DataError
-from training.uncertainty_iou import UncertaintyIoU
-from training.uncertainty_iou import thresholds
-from training.uncertainty_iou import uncertainty_iou
+from training.evaluation.uncertainty_iou import THRESHOLDS
+from training.evaluation.uncertainty_iou import UncertaintyIoU
 
 SHAPE = (4, 6)
 ids = arrays(np.uint8, SHAPE, elements=st.integers(0, 18))
 truths = arrays(np.uint8, SHAPE, elements=st.sampled_from([0, 1, 2, 18, 255]))
 confidences = arrays(np.float64, SHAPE, elements=st.floats(1 / 19, 1))
 masks = arrays(np.bool_, SHAPE)
-frames = st.tuples(ids, confidences, truths, masks)
 
 # One pixel each:          TP    FN/FP  TI    FI    TP invalid  ignored
 TRUTH = np.array([[0, 0, 0, 0, 1, 255]], np.uint8)
 PREDICTION = np.array([[0, 1, 1, 0, 1, 1]], np.uint8)
 CONFIDENCE = np.array([[0.9, 0.8, 0.4, 0.3, 0.9, 0.9]])
 INVALID = np.array([[False, False, True, False, True, True]])
+
+
+def uncertainty_iou(theta: float, *frame: np.ndarray) -> np.ndarray:
+    """Return the UIoU of each class at one threshold."""
+    score = UncertaintyIoU([theta])
+    score.update(*frame)
+    return score.compute().class_uiou[0]
 
 
 @pytest.mark.parametrize(
@@ -44,13 +49,13 @@ INVALID = np.array([[False, False, True, False, True, True]])
     ],
 )
 def test_hand_computed(theta: float, expected: tuple[float, float]) -> None:
-    result = uncertainty_iou(PREDICTION, CONFIDENCE, TRUTH, INVALID, theta)
+    result = uncertainty_iou(theta, PREDICTION, CONFIDENCE, TRUTH, INVALID)
     assert result[:2].tolist() == pytest.approx(expected)
     assert np.isnan(result[2:]).all()
 
 
 def test_sweep_is_each_threshold_and_their_mean() -> None:
-    score = UncertaintyIoU(np.array([0.3, 0.5, 1.0]))
+    score = UncertaintyIoU([0.3, 0.5, 1.0])
     score.update(PREDICTION, CONFIDENCE, TRUTH, INVALID)
     result = score.compute()
     assert result.mean_uiou.tolist() == pytest.approx([5 / 12, 1 / 2, 5 / 8])
@@ -62,14 +67,13 @@ def test_sweep_is_each_threshold_and_their_mean() -> None:
 def test_confidence_at_the_threshold_is_valid() -> None:
     one = np.zeros((1, 1), np.uint8)
     sure = np.full((1, 1), 0.5)
-    assert uncertainty_iou(one, sure, one, np.zeros((1, 1), bool), 0.5)[0] == 1.0
+    assert uncertainty_iou(0.5, one, sure, one, np.zeros((1, 1), bool))[0] == 1.0
 
 
 def test_default_thresholds() -> None:
-    theta = thresholds()
-    assert theta[0] == pytest.approx(1 / 19)
-    assert theta[-1] == 1.0
-    assert (np.diff(theta) > 0).all()
+    assert THRESHOLDS[0] == pytest.approx(1 / 19)
+    assert THRESHOLDS[-1] == 1.0
+    assert (np.diff(THRESHOLDS) > 0).all()
 
 
 @settings(max_examples=80, deadline=None)
@@ -80,7 +84,7 @@ def test_at_one_over_k_it_is_plain_iou(
     expected = class_iou(confusion_matrix(truth, prediction))
     # float32 of a uniform softmax may round to just below 1/19: still nothing is invalid.
     rounded = (confidence - 1e-9).astype(np.float32)
-    result = uncertainty_iou(prediction, rounded, truth, invalid, 1 / 19)
+    result = uncertainty_iou(1 / 19, prediction, rounded, truth, invalid)
     np.testing.assert_allclose(result, expected)
 
 
@@ -94,7 +98,7 @@ def test_all_thresholds_at_once_equal_one_by_one(
     sweep = score.compute().class_uiou
     assert ((sweep >= 0) & (sweep <= 1) | np.isnan(sweep)).all()
     for place in (0, 7, 19):
-        alone = uncertainty_iou(prediction, confidence, truth, invalid, score.theta[place])
+        alone = uncertainty_iou(THRESHOLDS[place], prediction, confidence, truth, invalid)
         np.testing.assert_array_equal(sweep[place], alone)
 
 
@@ -105,22 +109,11 @@ def test_knowing_what_is_invalid_never_hurts(
 ) -> None:
     # The theorem of the paper: sure exactly on what is valid, UIoU is at least IoU.
     confidence = np.where(invalid, 0.2, 0.9)
-    score = UncertaintyIoU(np.array([1 / 19, 0.5]))
+    score = UncertaintyIoU([1 / 19, 0.5])
     score.update(prediction, confidence, truth, invalid)
     plain, aware = score.compute().class_uiou
     in_truth = [c for c in range(19) if (truth == c).any()]
     assert (aware[in_truth] >= plain[in_truth] - 1e-12).all()
-
-
-@settings(max_examples=40, deadline=None)
-@given(frames, frames)
-def test_merging_equals_counting_together(one: tuple, other: tuple) -> None:
-    together, first, second = UncertaintyIoU(), UncertaintyIoU(), UncertaintyIoU()
-    for score, frame in ((first, one), (second, other)):
-        score.update(*frame)
-        together.update(*frame)
-    first.merge(second)
-    np.testing.assert_array_equal(first.compute().class_uiou, together.compute().class_uiou)
 
 
 def test_nothing_counted() -> None:
@@ -144,14 +137,3 @@ def test_refuses(change: dict, message: str) -> None:
     }  # fmt: skip
     with pytest.raises(DataError, match=message):
         UncertaintyIoU().update(**{**frame, **change})
-
-
-@pytest.mark.parametrize('theta', [[], [0.5, 0.5], [0.7, 0.2], [-0.1], [1.1]])
-def test_refuses_thresholds(theta: list[float]) -> None:
-    with pytest.raises(DataError, match='thresholds'):
-        UncertaintyIoU(np.array(theta))
-
-
-def test_refuses_to_merge_other_thresholds() -> None:
-    with pytest.raises(DataError, match='same thresholds'):
-        UncertaintyIoU().merge(UncertaintyIoU(np.array([0.5])))

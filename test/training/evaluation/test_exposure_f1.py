@@ -11,9 +11,9 @@ from hypothesis.extra.numpy import arrays
 
 from nightseg_ros.core.labels import NUM_CLASSES
 from training.data.frames import DataError
-from training.exposure_f1 import BIN_NAMES
-from training.exposure_f1 import ExposureF1
-from training.exposure_f1 import exposure_bins
+from training.evaluation.exposure_f1 import BIN_NAMES
+from training.evaluation.exposure_f1 import ExposureF1
+from training.evaluation.exposure_f1 import exposure_bins
 
 SHAPE = (4, 6)
 images = arrays(np.uint8, (*SHAPE, 3))
@@ -93,18 +93,6 @@ def test_one_bin_micro_is_pixel_accuracy(
     else:
         accuracy = (prediction == truth)[labelled].mean()
         assert score.compute().mean_micro == pytest.approx(accuracy)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.tuples(images, train_ids, truths), st.tuples(images, train_ids, truths))
-def test_merging_equals_counting_together(one: tuple, other: tuple) -> None:
-    together, first, second = ExposureF1(), ExposureF1(), ExposureF1()
-    for score, frame in ((first, one), (second, other)):
-        score.update(*frame)
-        together.update(*frame)
-    first.merge(second)
-    np.testing.assert_array_equal(first.confusion, together.confusion)
-    np.testing.assert_array_equal(first.compute().micro, together.compute().micro)
 
 
 @settings(max_examples=60, deadline=None)

@@ -12,14 +12,11 @@ Its answer to nearly every mistake is "Missing prediction for ground truth file 
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterable
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from pathlib import PurePosixPath
@@ -97,44 +94,15 @@ def read_names(names: Path) -> list[str]:
     Raises:
         DataError: when the list is missing, empty, or a line is no Dark Zurich frame.
     """
-    if not Path(names).is_file():
+    if not names.is_file():
         raise DataError(f'{names} does not exist: give the list of test images of Dark Zurich')
-    lines = [line.strip() for line in Path(names).read_text().splitlines() if line.strip()]
+    lines = [line.strip() for line in names.read_text().splitlines() if line.strip()]
     frames = [frame_name(line) for line in lines]
     strange = [line for line, frame in zip(lines, frames, strict=True) if frame is None]
     if strange or not lines:
         found = f'holds {strange[0]!r}' if strange else 'is empty'
         raise DataError(f'{names} {found}: give the list of test images, one per line')
     return sorted({frame for frame in frames if frame})
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary file beside ``path`` that replaces it when the block ends without error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix='.', suffix=path.suffix)
-    os.close(handle)
-    draft = Path(name)
-    try:
-        yield draft
-        draft.chmod(0o644)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def write_png(path: Path, image: NDArray) -> None:
-    """Write a grey (uint8 or uint16 [H, W]) or RGB (uint8 [H, W, 3]) PNG, whole or not at all.
-
-    Raises:
-        DataError: when it cannot be encoded.
-    """
-    stored = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    encoded, data = cv2.imencode('.png', stored)
-    if not encoded:
-        raise DataError(f'{path}: {image.dtype} {image.shape} cannot be written as PNG')
-    with replacing(path) as draft:
-        draft.write_bytes(data.tobytes())
 
 
 def write_prediction(
@@ -152,13 +120,20 @@ def write_prediction(
         labels: trainIds uint8 [H, W].
         confidence: float [H, W] in [0, 1].
         invalid_below: predictions less confident than this are 255 in labelTrainIds_invalid.
+
+    Raises:
+        DataError: when a file cannot be written.
     """
-    file = f'{frame_name(name) or name}.png'
-    write_png(predictions / LABELS / file, labels)
-    scaled = np.rint(np.clip(confidence, 0, 1) * MAX_CONFIDENCE).astype(np.uint16)
-    write_png(predictions / CONFIDENCE / file, scaled)
-    selective = np.where(confidence < invalid_below, np.uint8(UNLABELLED), labels)
-    write_png(predictions / INVALID / file, selective)
+    images = {
+        LABELS: labels,
+        CONFIDENCE: np.rint(np.clip(confidence, 0, 1) * MAX_CONFIDENCE).astype(np.uint16),
+        INVALID: np.where(confidence < invalid_below, np.uint8(UNLABELLED), labels),
+    }
+    for folder, image in images.items():
+        path = predictions / folder / f'{frame_name(name) or name}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not cv2.imwrite(str(path), image):
+            raise DataError(f'{path} cannot be written')
 
 
 def pack(
@@ -169,23 +144,27 @@ def pack(
     """Pack predictions into the zip that the Dark Zurich test server takes.
 
     Files may lie in sub-folders and carry other common names (``..._rgb_anon.png``): they are
-    renamed. Nothing is written unless everything is as the server wants it.
+    renamed.
 
     Args:
-        predictions: folder with labelTrainIds, confidence and labelTrainIds_invalid.
-        output: the zip.
-        names: list of test images (one per line) that must all be there.
+        predictions: folder with labelTrainIds, confidence and labelTrainIds_invalid, as
+            ``python -m training predict`` writes it; other common file names are mended.
+        output: the zip, written only when everything is as the server wants it.
+        names: list of test images (one per line) that must all be there; null: only their number
+            is checked.
 
     Raises:
         DataError: listing every problem and its remedy.
     """
-    predictions, output = Path(predictions), Path(output)
     if not predictions.is_dir():
         raise DataError(f'{predictions} does not exist: predict first (python -m training predict)')
     expected = None if names is None else read_names(names)
-    with replacing(output) as draft:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix='.pack-') as folder:
+        draft = Path(folder) / output.name
         problems = _pack(predictions, draft)
-        _refuse(str(predictions), problems or inspect(draft, expected))
+        _refuse(predictions, problems or inspect(draft, expected))
+        draft.replace(output)
     size = output.stat().st_size / 1e6
     Console().print(f'{output}: {FRAMES} frames, {size:.1f} MB; upload it as it is')
 
@@ -222,18 +201,18 @@ def verify(archive: Path, names: Path | None = None) -> None:
 
     Args:
         archive: the zip.
-        names: list of test images (one per line) that must all be there; without it their number
+        names: list of test images (one per line) that must all be there; null: only their number
             is checked.
 
     Raises:
         DataError: listing every problem and its remedy.
     """
     expected = None if names is None else read_names(names)
-    _refuse(str(archive), inspect(Path(archive), expected))
+    _refuse(archive, inspect(archive, expected))
     Console().print(f'{archive}: as the server wants it ({FRAMES} frames, three folders)')
 
 
-def _refuse(what: str, problems: list[Problem]) -> None:
+def _refuse(what: Path, problems: list[Problem]) -> None:
     if problems:
         raise DataError(
             f'{what} is not what the server wants:' + ''.join(f'\n- {p}' for p in problems)

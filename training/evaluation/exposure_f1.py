@@ -79,11 +79,10 @@ class ExposureF1Result:
 class ExposureF1:
     """One confusion matrix per exposure bin, growing frame by frame."""
 
-    def __init__(self, num_classes: int = NUM_CLASSES) -> None:
+    def __init__(self) -> None:
         """Start with no pixel counted."""
-        self.confusion: NDArray[np.int64] = np.zeros(
-            (NUM_BINS, num_classes, num_classes + 1), np.int64
-        )
+        shape = (NUM_BINS, NUM_CLASSES, NUM_CLASSES + 1)
+        self.confusion: NDArray[np.int64] = np.zeros(shape, np.int64)
         """int64 [10, K, K + 1]: bin, truth, prediction; last column "no class"."""
 
     def update(
@@ -104,29 +103,23 @@ class ExposureF1:
                 f'image {image.shape[:2]}, prediction {prediction.shape} and truth {truth.shape} '
                 'must have one size: resize image and prediction to the label'
             )
-        classes = self.confusion.shape[1]
-        foreign = np.unique(truth[(truth >= classes) & (truth != UNLABELLED)])
+        foreign = np.unique(truth[(truth >= NUM_CLASSES) & (truth != UNLABELLED)])
         if foreign.size:
             raise DataError(
-                f'truth holds {foreign.tolist()}: neither a trainId (0..{classes - 1}) nor '
+                f'truth holds {foreign.tolist()}: neither a trainId (0..{NUM_CLASSES - 1}) nor '
                 f'{UNLABELLED}; convert labelIds to trainIds first'
             )
         labelled = truth != UNLABELLED
-        index = exposure_bins(image)[labelled] * classes + truth[labelled]
-        index = index * (classes + 1) + np.minimum(prediction[labelled], classes)
+        index = exposure_bins(image)[labelled] * NUM_CLASSES + truth[labelled]
+        index = index * (NUM_CLASSES + 1) + np.minimum(prediction[labelled], NUM_CLASSES)
         counts = np.bincount(index, minlength=self.confusion.size)
         self.confusion += counts.reshape(self.confusion.shape)
 
-    def merge(self, other: ExposureF1) -> None:
-        """Add everything another score has counted."""
-        self.confusion += other.confusion
-
     def compute(self) -> ExposureF1Result:
         """Return EF1 of each bin over everything counted so far."""
-        classes = self.confusion.shape[1]
         hits = np.diagonal(self.confusion, axis1=1, axis2=2).astype(np.float64)
         support = self.confusion.sum(axis=2)
-        predicted = self.confusion[:, :, :classes].sum(axis=1)
+        predicted = self.confusion[:, :, :NUM_CLASSES].sum(axis=1)
         in_truth = support > 0
         # With beta = 1, equation 2 is 2 TP / (2 TP + FP + FN) = 2 TP / (predicted + true).
         class_f1 = np.where(in_truth, _ratio(2 * hits, predicted + support), 0.0)

@@ -7,10 +7,18 @@ different labels, and splits (Dark Zurich val and test) different frames; they d
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from training.data.frames import DataError
+PublishedSet = Literal[
+    'dark_zurich_test',
+    'dark_zurich_val',
+    'nighttime_driving',
+    'nightcity',
+    'nightcity_plus',
+    'nightcity_fine',
+]
 
-DATASETS: dict[str, str] = {
+DATASETS: dict[PublishedSet, str] = {
     'dark_zurich_test': 'Dark Zurich test (151 night frames, 1920x1080, scored by the server)',
     'dark_zurich_val': 'Dark Zurich val (50 night frames, 1920x1080)',
     'nighttime_driving': 'Nighttime Driving test (50 frames, 1920x1080, coarse labels)',
@@ -37,7 +45,7 @@ class PublishedResult:
     """
 
     method: str
-    dataset: str
+    dataset: PublishedSet
     miou: float
     source: str
     trained_on: str
@@ -46,17 +54,8 @@ class PublishedResult:
     ef1: tuple[float, ...] | None = None
 
 
-def published(dataset: str) -> tuple[PublishedResult, ...]:
-    """Return the rows that were measured on one data set, best mIoU first; may be empty.
-
-    Args:
-        dataset: key of `DATASETS`.
-
-    Raises:
-        DataError: for another key.
-    """
-    if dataset not in DATASETS:
-        raise DataError(f'no published results for {dataset!r}: give one of {", ".join(DATASETS)}')
+def published(dataset: PublishedSet) -> tuple[PublishedResult, ...]:
+    """Return the rows that were measured on one data set, best mIoU first; may be empty."""
     rows = [row for row in RESULTS if row.dataset == dataset]
     return tuple(sorted(rows, key=lambda row: -row.miou))
 

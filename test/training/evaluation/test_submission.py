@@ -9,18 +9,18 @@ import cv2
 import numpy as np
 import pytest
 
-from training import submission
 from training.data.frames import DataError
-from training.submission import CONFIDENCE
-from training.submission import FOLDERS
-from training.submission import INVALID
-from training.submission import LABELS
-from training.submission import frame_name
-from training.submission import inspect
-from training.submission import pack
-from training.submission import read_names
-from training.submission import verify
-from training.submission import write_prediction
+from training.evaluation import submission
+from training.evaluation.submission import CONFIDENCE
+from training.evaluation.submission import FOLDERS
+from training.evaluation.submission import INVALID
+from training.evaluation.submission import LABELS
+from training.evaluation.submission import frame_name
+from training.evaluation.submission import inspect
+from training.evaluation.submission import pack
+from training.evaluation.submission import read_names
+from training.evaluation.submission import verify
+from training.evaluation.submission import write_prediction
 
 NAMES = [f'GOPR0364_frame_{n:06d}' for n in (1, 41)] + ['GP010364_frame_000001']
 SIZE = (6, 8)

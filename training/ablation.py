@@ -1,0 +1,232 @@
+"""``python -m training ablation``: the methods side by side on procedural streets, on any machine.
+
+A small network first learns from labelled days; then every method goes on from there for the same
+number of steps, with several seeds. What is measured is the mIoU on nights of unseen streets.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean
+from statistics import stdev
+
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from models.discriminator import Discriminator
+from models.relighting import CurveRelighting
+from models.student import Student
+from training.adversary import Adversary
+from training.data.driving_data import DrivingData
+from training.data.labelled_set import LabelledFrames
+from training.data.pair_set import PairedFolders
+from training.data.procedural import render
+from training.data.transforms import PairTransform
+from training.data.transforms import SourceTransform
+from training.fit import LAST
+from training.fit import LOGS
+from training.fit import fit
+from training.losses.light import LightLoss
+from training.losses.static import StaticLoss
+from training.methods.adaptsegnet import AdaptSegNet
+from training.methods.bimix import BiMix
+from training.methods.dannet import DANNet
+from training.methods.method import Method
+from training.methods.selftrain import SelfTrain
+from training.methods.source_only import SourceOnly
+from training.optimisation import PolyAdamW
+from training.self_training import SelfTraining
+
+HEIGHT, WIDTH = 128, 256
+CROP = (128, 128)
+NIGHT, DAY = 'miou/night', 'miou/day'
+
+
+def _net() -> Student:
+    return Student(width=12, exposure_width=0)
+
+
+def _common() -> dict:
+    return {'optimizer': PolyAdamW(5e-4, warmup=20, weight_decay=0.01), 'measure_weight_std': None}
+
+
+def _adversary(loss: str = 'least_squares', weight: float = 0.01) -> Adversary:
+    return Adversary(Discriminator(channels=(16, 32, 64, 64)), loss, weight)
+
+
+def _self_training() -> SelfTraining:
+    return SelfTraining(decay=0.99, mask_block=16)
+
+
+def _dannet(**changes) -> DANNet:
+    arguments = {
+        'relighting': CurveRelighting(width=8),
+        'light': LightLoss('dannet'),
+        'static': StaticLoss(),
+        'day_adversary': _adversary(),
+        'night_adversary': _adversary(),
+        **_common(),
+    }
+    return DANNet(_net(), **{**arguments, **changes})
+
+
+def _bimix(**changes) -> BiMix:
+    arguments = {
+        'relighting': CurveRelighting(width=8),
+        'light': LightLoss('bimix'),
+        'day_adversary': _adversary(),
+        'night_adversary': _adversary(),
+        **_common(),
+    }
+    return BiMix(_net(), **{**arguments, **changes})
+
+
+METHODS: dict[str, Callable[[], Method]] = {
+    'source_only': lambda: SourceOnly(_net(), **_common()),
+    'adaptsegnet': lambda: AdaptSegNet(
+        _net(), adversary=_adversary('cross_entropy', 0.001), **_common()
+    ),
+    'dannet': _dannet,
+    'bimix': _bimix,
+    'selftrain': lambda: SelfTrain(_net(), _self_training(), **_common()),
+}
+"""What is compared; each is as small as it can be and still is the method."""
+
+WHY: dict[str, Callable[[], Method]] = {
+    'dannet w/o static': lambda: _dannet(static=None),
+    'dannet w/o adversaries': lambda: _dannet(
+        day_adversary=_adversary(weight=0.0), night_adversary=_adversary(weight=0.0)
+    ),
+    'dannet w/o relighting': lambda: _dannet(relighting=None, light=None),
+    'dannet + selftrain': lambda: _dannet(self_training=_self_training()),
+    'bimix, mixing x1000': lambda: _bimix(mix_to_segmentation=1.0),
+    'selftrain w/o mixing': lambda: SelfTrain(
+        _net(), SelfTraining(mix_weight=0, decay=0.99, mask_block=16), **_common()
+    ),
+    'selftrain w/o masks': lambda: SelfTrain(
+        _net(), SelfTraining(masked_weight=0, decay=0.99), **_common()
+    ),
+}
+"""Parts left out or weighed otherwise, to tell what helps and what does not."""
+
+
+def ablation(
+    output: Path = Path('build/ablation'),
+    pretraining_steps: int = 600,
+    steps: int = 300,
+    seeds: int = 3,
+    aligned: bool = True,
+    why: bool = False,
+) -> None:
+    """Compare the methods on procedural streets: mean and deviation of night mIoU over seeds.
+
+    Takes about an hour on two cores. Interrupted, it goes on where it was; finished trainings are
+    not repeated.
+
+    Args:
+        output: folder of frames, checkpoints, results.json and ablation.png.
+        pretraining_steps: steps of source only that all methods start from.
+        steps: steps of each method after that.
+        seeds: of weights, batches and crops.
+        aligned: pairs aligned to the pixel; false takes days shifted along the street.
+        why: also train variants that tell which part of a method does what.
+    """
+    output = Path(output)
+    root = render(output / 'streets', HEIGHT, WIDTH)
+    kind = 'aligned' if aligned else 'shifted'
+    methods = {**METHODS, **(WHY if why else {})}
+    scores: dict[str, dict[str, list[float]]] = {}
+    for seed in range(1, seeds + 1):
+        start = output / f'seed_{seed}' / f'pretrained_{pretraining_steps}'
+        _train(METHODS['source_only'], start, root, aligned, pretraining_steps, seed)
+        for name, make in methods.items():
+            folder = output / f'seed_{seed}' / kind / name.replace(' ', '_').replace('/', '')
+            result = _train(make, folder, root, aligned, steps, seed, start / LAST)
+            for key, value in result.items():
+                scores.setdefault(name, {}).setdefault(key, []).append(value)
+            (output / f'results_{kind}.json').write_text(json.dumps(scores, indent=1))
+    _print(scores, seeds, steps, kind)
+    _draw(scores, kind, output / f'ablation_{kind}.png')
+    Console().print(f'plot: {output / f"ablation_{kind}.png"}')
+
+
+def _train(
+    make: Callable[[], Method],
+    folder: Path,
+    root: Path,
+    aligned: bool,
+    steps: int,
+    seed: int,
+    initial: Path | None = None,
+) -> dict[str, float]:
+    """Train, unless that is done, and return the last measurement."""
+    done = folder / 'result.json'
+    if done.is_file():
+        return json.loads(done.read_text())
+    torch.manual_seed(seed)
+    data = DrivingData(
+        [LabelledFrames(root / 'source')],
+        [PairedFolders(root, 'target_day' if aligned else 'target_day_shifted', 'target_night')],
+        {
+            'night': LabelledFrames(root / 'measured_night'),
+            'day': LabelledFrames(root / 'measured_day'),
+        },
+        SourceTransform(CROP, scale=(1.0, 1.5)),
+        PairTransform(CROP, scale=(1.0, 1.5), resize=None),
+        batch_size=4,
+        workers=0,
+    )
+    fit(
+        data,
+        make(),
+        folder,
+        steps=steps,
+        measure_every=steps,
+        checkpoint_every=100,
+        initial=initial,
+        seed=seed,
+        accelerator='auto',
+    )
+    with (folder / LOGS / 'metrics.csv').open(newline='') as file:
+        rows = [row for row in csv.DictReader(file) if row.get(NIGHT)]
+    result = {key: float(rows[-1][key]) for key in (NIGHT, DAY)}
+    done.write_text(json.dumps(result))
+    return result
+
+
+def _print(scores: dict[str, dict[str, list[float]]], seeds: int, steps: int, kind: str) -> None:
+    title = f'mIoU over {seeds} seeds, {steps} steps, {kind} pairs'
+    table = Table('method', 'night', 'day', title=title)
+    for name, values in scores.items():
+        table.add_row(name, *(_spread(values[key]) for key in (NIGHT, DAY)))
+    Console().print(table)
+
+
+def _spread(values: list[float]) -> str:
+    deviation = f' ± {stdev(values):.3f}' if len(values) > 1 else ''
+    return f'{mean(values):.3f}{deviation}'
+
+
+def _draw(scores: dict[str, dict[str, list[float]]], kind: str, path: Path) -> None:
+    """Plot night mIoU: a bar for the mean, a dot for every seed."""
+    figure = Figure(figsize=(8, 0.45 * len(scores) + 1.2), layout='constrained')
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    names = list(scores)[::-1]
+    nights = [scores[name][NIGHT] for name in names]
+    bars = axes.barh(names, [mean(values) for values in nights], color='#9db8ea', height=0.6)
+    for row, values in enumerate(nights):
+        axes.plot(values, [row] * len(values), 'o', color='#2f6fde', ms=5)
+    axes.bar_label(bars, [_spread(values) for values in nights], padding=14, fontsize=9)
+    axes.axvline(mean(scores['source_only'][NIGHT]), color='#3b4552', lw=1, ls=(0, (2, 3)))
+    axes.set_xlim(0, 1.25 * max(max(values) for values in nights))
+    axes.set_xlabel(f'mIoU on unseen nights ({kind} pairs)')
+    for side in ('top', 'right'):
+        axes.spines[side].set_visible(False)
+    figure.savefig(path, dpi=130)
