@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from jsonargparse import auto_cli
+from jsonargparse import ArgumentParser
 from jsonargparse import get_loader
 from jsonargparse import set_loader
 
@@ -35,6 +35,8 @@ COMMANDS = {
     'ablation': ablation,
 }
 
+POSITIONAL = ('prepare', 'pack', 'verify')
+"""Subcommands whose required arguments are given by place."""
 
 ERRORS = (CheckpointError, ConfigError, DataError, ExportError, TrainingError, WeightsError)
 """What bad input raises, with a message that says what to do."""
@@ -50,10 +52,28 @@ def _load(text: str) -> Any:
 set_loader('yaml', _load)
 
 
+def make_parser() -> ArgumentParser:
+    """Return the parser of all subcommands; every one reads ``--config`` files, too."""
+    parser = ArgumentParser(prog='python -m training', description=__doc__)
+    subcommands = parser.add_subcommands(dest='command')
+    for name, function in COMMANDS.items():
+        summary = function.__doc__.splitlines()[0]
+        command = ArgumentParser(description=summary)
+        command.add_argument('--config', action='config', help='a YAML file of these options')
+        command.add_function_arguments(function, as_positional=name in POSITIONAL)
+        subcommands.add_subcommand(name, command, help=summary)
+    return parser
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one of the subcommands; exit code 2 on bad input."""
+    parser = make_parser()
+    config = parser.parse_args(arguments)
     try:
-        auto_cli(COMMANDS, args=arguments, as_positional=False, prog='python -m training')
+        chosen = parser.instantiate(config)
+        options = dict(chosen[chosen.command])
+        options.pop('config')
+        COMMANDS[chosen.command](**options)
     except ERRORS as error:
         print(f'error: {error}', file=sys.stderr)
         return 2

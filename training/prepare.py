@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Literal
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
@@ -33,11 +32,13 @@ from training.data.dark_zurich import DarkZurich
 from training.data.dark_zurich import DarkZurichPairs
 from training.data.dark_zurich import DarkZurichTest
 from training.data.frames import DataError
+from training.data.frames import decode_labels
 from training.data.matching import ReleasedSet
 from training.data.matching import read_size
 from training.data.matching import some
 from training.data.nightcity import NightCity
 from training.data.nighttime_driving import NighttimeDriving
+from training.data.shared_frames import SharedFrames
 
 DatasetName = Literal[
     'cityscapes',
@@ -49,6 +50,7 @@ DatasetName = Literal[
     'acdc_night',
     'bdd100k_night',
     'camvid',
+    'shared_frames',
 ]
 
 MAX_PROBLEMS = 20
@@ -138,6 +140,7 @@ def _labelled_sets(dataset: DatasetName, root: Path, check_counts: bool) -> list
         'acdc_night': ACDCNight,
         'bdd100k_night': BDD100KNight,
         'camvid': CamVid,
+        'shared_frames': SharedFrames,
     }[dataset]
     return [kind(root, split, check_counts=check_counts) for split in kind.counts]
 
@@ -208,12 +211,10 @@ def _look_at_frame(labelled: ReleasedSet, index: int) -> Frame:
         if labelled.color_labels:
             labels = labelled.read_labels(index)
         else:
-            labels = cv2.imread(str(file.labels), cv2.IMREAD_UNCHANGED)
+            labels = decode_labels(file.labels)
     except DataError as error:
         return Frame(problem=str(error))
     if labels is None:
-        return Frame(size, problem=f'{file.labels} does not decode: unpack it again')
-    if labels.ndim != 2 or labels.dtype != np.uint8:
         return Frame(size, in_color=True)
     problem = None
     if not labelled.accepts_size(labels.shape, size):
@@ -252,7 +253,10 @@ def _encoding_problems(labelled: ReleasedSet, frames: list[Frame]) -> list[str]:
 def _table(title: str, splits: list[Split]) -> Table:
     table = Table('split', 'frames', 'width x height', 'share of labelled pixels', title=title)
     for split in splits:
-        sizes = (f'{width}x{height} ({n})' for (height, width), n in split.sizes.most_common())
+        common = split.sizes.most_common(3)
+        sizes = [f'{width}x{height} ({n})' for (height, width), n in common]
+        if len(split.sizes) > len(sizes):
+            sizes.append(f'and {len(split.sizes) - len(sizes)} more')
         table.add_row(split.name, str(len(split.files)), '\n'.join(sizes), _shares(split))
     return table
 

@@ -17,6 +17,7 @@ from training.data.dark_zurich import DarkZurich
 from training.data.frames import DataError
 from training.data.nightcity import NightCity
 from training.data.nighttime_driving import NighttimeDriving
+from training.data.shared_frames import SharedFrames
 from training.prepare import DatasetName
 from training.prepare import prepare
 
@@ -170,7 +171,7 @@ def read_lists(output: Path) -> dict[str, list[str]]:
 
 
 def test_every_data_set_is_tested() -> None:
-    assert set(WRITERS) == set(get_args(DatasetName))
+    assert set(WRITERS) == set(get_args(DatasetName)) - {'shared_frames'}
 
 
 @pytest.mark.parametrize('dataset', WRITERS)
@@ -363,3 +364,12 @@ def test_the_misplaced_frame_is_told_once(root: Path, output: Path) -> None:
     write_ids(root, 'images/val/Dubai_0016.png', 'label/val/Dubai_0016_labelIds.png')
     problems = problems_of('nightcity', root, output)
     assert sum('Dubai_0016' in problem for problem in problems) == 1
+
+
+def test_the_frames_of_this_project_are_in_form(shared_data: Path, tmp_path: Path) -> None:
+    prepare('shared_frames', shared_data, tmp_path / 'lists')
+    lists = {path.stem: path.read_text().splitlines() for path in (tmp_path / 'lists').iterdir()}
+    assert {name: len(lines) for name, lines in lists.items()} == SharedFrames.counts
+    image, label = lists['campus_day'][0].split(',')
+    assert (shared_data / image).is_file()
+    assert (shared_data / label).is_file()

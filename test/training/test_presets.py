@@ -19,7 +19,8 @@ from training.methods.source_only import SourceOnly
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'training' / 'configs'
 OVERLAY = CONFIGS / 'shared_frames.yaml'
-PRESETS = sorted(path.stem for path in CONFIGS.glob('*.yaml') if path != OVERLAY)
+PARTS = ('shared_frames', 'with_cityscapes')
+PRESETS = sorted(path.stem for path in CONFIGS.glob('*.yaml') if path.stem not in PARTS)
 
 STUDENT = 'models.student.Student'
 SMALL_STUDENT = ['--method.net', STUDENT, '--method.net.width', '8']

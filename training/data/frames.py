@@ -82,12 +82,7 @@ def read_labels(path: Path, valid: Collection[int] = TRAIN_IDS) -> NDArray[np.ui
     Raises:
         DataError: when it does not decode, is in colour, or holds another value.
     """
-    try:
-        with Image.open(path) as image:
-            # A palette's indices are the labels, whatever colours they are shown in.
-            labels = np.array(image) if image.mode in ('L', 'P') else None
-    except (OSError, SyntaxError):
-        labels = None
+    labels = decode_labels(path)
     if labels is None:
         raise DataError(f'{path} is no single-channel 8-bit PNG: give trainIds, not colours')
     foreign = set(np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()) - set(valid)
@@ -98,6 +93,20 @@ def read_labels(path: Path, valid: Collection[int] = TRAIN_IDS) -> NDArray[np.ui
             f'{UNLABELLED}. Are these labelIds where trainIds belong? Convert them first.'
         )
     return labels
+
+
+def decode_labels(path: Path) -> NDArray[np.uint8] | None:
+    """Return a label file's values, uint8 [H, W]; None where it has colours or 16 bits.
+
+    Raises:
+        DataError: when it does not decode.
+    """
+    try:
+        with Image.open(path) as image:
+            # A palette's indices are the labels, whatever colours they are shown in.
+            return np.array(image) if image.mode in ('L', 'P') else None
+    except (OSError, SyntaxError) as error:
+        raise DataError(f'{path} does not decode: copy or unpack it again') from error
 
 
 def check_same_size(image: NDArray, labels: NDArray, path: Path) -> None:

@@ -125,7 +125,7 @@ def deepen(path: Path) -> None:
     ('file', 'damage', 'remedy'),
     [
         ('images/frame.png', truncate, 'is it complete'),
-        ('labels/frame.png', truncate, 'trainIds, not colours'),
+        ('labels/frame.png', truncate, 'does not decode'),
         ('labels/frame.png', paint, 'trainIds, not colours'),
         ('labels/frame.png', deepen, 'trainIds, not colours'),
         ('labels/frame.png', widen, r'\(4, 7\), its image is \(4, 6\): a label needs the size'),
