@@ -9,13 +9,15 @@ TORCHVISION := torchvision==0.28.0
 export RMW_IMPLEMENTATION ?= rmw_fastrtps_cpp
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
-.PHONY: help demo test lint train-release clean
+.PHONY: help demo test lint train-release ablation bench clean
 
 help:
 	@echo 'make demo           replay a night drive through the node, report in build/demo'
 	@echo 'make demo BAG=path  the same on a rosbag2;  FRAMES=folder  on a folder of images'
 	@echo 'make test           lint and the whole test suite'
 	@echo 'make train-release  train and export the released model from ../shared/data'
+	@echo 'make ablation       compare the training methods on procedural streets, about an hour'
+	@echo 'make bench          speed and memory of a training step of each method'
 	@echo 'make clean          remove build/ and .venv'
 
 $(READY): requirements.txt pyproject.toml setup.py
@@ -42,6 +44,13 @@ lint: $(READY)
 train-release: $(READY)
 	$(BIN)/python -m training fit --config training/configs/student.yaml
 	$(BIN)/python -m training export
+
+# Goes on where it was when interrupted.
+ablation: $(READY)
+	$(BIN)/python -m training ablation $(ABLATION_ARGS)
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.training_step $(BENCH_ARGS)
 
 clean:
 	rm -rf build $(VENV)

@@ -1,7 +1,7 @@
 """Speed and memory of one training step of each method: ``make bench`` or ``--help``.
 
-Figures are ratios to source_only within one run: machines are noisy, and rounds are interleaved so
-that noise hits all alike. On a GPU the papers' networks and crops are measured, on a CPU small ones.
+Figures are ratios within one run: machines are noisy, and rounds are interleaved so that noise hits
+all alike. On a GPU the papers' networks and crops are measured, on a CPU small ones.
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@ from __future__ import annotations
 import csv
 import math
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,3 +122,47 @@ def test_missing_data_is_named_before_training(
     with pytest.raises(DataError, match='nowhere.*does not exist'):
         fit(data, Supervised(Student(8, 4)), tmp_path / 'output', steps=1, accelerator='cpu')
     assert not (tmp_path / 'output' / 'last.ckpt').exists()
+
+
+def test_seed_decides_everything(tmp_path: Path, mini_fit: Callable[..., None]) -> None:
+    states = []
+    for name, seed in (('first', 5), ('again', 5), ('other', 6)):
+        torch.manual_seed(0)
+        method = Supervised(Student(8, 4), measure_size=(64, 128))
+        mini_fit(tmp_path / name, 2, method, seed=seed, measure_every=100, deterministic=True)
+        states.append(load(tmp_path / name / 'last.ckpt')['current_model_state'])
+    first, again, other = (state['generator.net.head.1.weight'] for state in states)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.usefixtures('shared_data')
+def test_kill_costs_no_more_than_the_last_interval(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    output = tmp_path / 'output'
+    command = [
+        sys.executable, '-m', 'training', 'fit',
+        '--config', 'training/configs/source_only.yaml',
+        '--config', 'training/configs/shared_frames.yaml',
+        '--method.net', 'models.student.Student', '--method.net.width', '8',
+        '--data.source_transform.crop', '[64, 64]', '--data.targets', '[]',
+        '--data.measuring', '{}',
+        '--data.workers', '0', '--output', str(output), '--checkpoint_every', '5',
+        '--accelerator', 'cpu',
+    ]  # fmt: skip
+    with (tmp_path / 'log').open('wb') as log:
+        process = subprocess.Popen(
+            [*command, '--steps', '100000'], cwd=root, stdout=log, stderr=log
+        )
+        deadline = time.monotonic() + 120
+        while not (output / 'last.ckpt').is_file() and time.monotonic() < deadline:
+            assert process.poll() is None, (tmp_path / 'log').read_text()[-2000:]
+            time.sleep(0.1)
+        process.kill()
+        process.wait()
+    saved = load(output / 'last.ckpt')['global_step']
+    assert saved >= 5
+    assert saved % 5 == 0
+    steps = str(saved + 3)
+    subprocess.run([*command, '--steps', steps], cwd=root, capture_output=True, check=True)
+    assert load(output / 'last.ckpt')['global_step'] == saved + 3
