@@ -16,7 +16,7 @@ help:
 	@echo 'make demo BAG=path  the same on a rosbag2;  FRAMES=folder  on a folder of images'
 	@echo 'make test           lint and the whole test suite'
 	@echo 'make train-release  train and export the released model from ../shared/data'
-	@echo 'make ablation       compare the training methods on procedural streets, about an hour'
+	@echo 'make ablation       compare the training methods on procedural streets, half an hour'
 	@echo 'make bench          speed and memory of a training step of each method'
 	@echo 'make clean          remove build/ and .venv'
 

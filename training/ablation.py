@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
+import os
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import redirect_stderr
+from contextlib import redirect_stdout
 from pathlib import Path
 from statistics import mean
 from statistics import stdev
+from typing import Literal
+from typing import NamedTuple
 
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from models.discriminator import Discriminator
@@ -46,6 +54,10 @@ from training.self_training import SelfTraining
 HEIGHT, WIDTH = 128, 256
 CROP = (128, 128)
 NIGHT, DAY = 'miou/night', 'miou/day'
+
+Pairs = Literal['aligned', 'shifted']
+DAYS = {'aligned': 'target_day', 'shifted': 'target_day_shifted'}
+"""Folder of the day frames."""
 
 
 def _net() -> Student:
@@ -116,63 +128,85 @@ WHY: dict[str, Callable[[], Method]] = {
 """Parts left out or weighed otherwise, to tell what helps and what does not."""
 
 
+class Job(NamedTuple):
+    """One training: which method, where to, from what."""
+
+    method: str
+    folder: Path
+    streets: Path
+    pairs: str
+    steps: int
+    seed: int
+    initial: Path | None = None
+
+
 def ablation(
     output: Path = Path('build/ablation'),
     pretraining_steps: int = 600,
     steps: int = 300,
     seeds: int = 3,
-    aligned: bool = True,
+    pairs: Pairs = 'aligned',
     why: bool = False,
+    workers: int = 0,
 ) -> None:
     """Compare the methods on procedural streets: mean and deviation of night mIoU over seeds.
 
-    Takes about an hour on two cores. Interrupted, it goes on where it was; finished trainings are
-    not repeated.
+    Takes about half an hour on two cores. Interrupted, it goes on where it was; finished trainings
+    are not repeated.
 
     Args:
-        output: folder of frames, checkpoints, results.json and ablation.png.
+        output: folder of frames, checkpoints, results_PAIRS.json and ablation_PAIRS.png.
         pretraining_steps: steps of source only that all methods start from.
         steps: steps of each method after that.
         seeds: of weights, batches and crops.
-        aligned: pairs aligned to the pixel; false takes days shifted along the street.
+        pairs: day and night aligned to the pixel, or days shifted along the street.
         why: also train variants that tell which part of a method does what.
+        workers: trainings at a time, one thread each: networks this small gain nothing from
+            more; 0 takes one for each core.
     """
     output = Path(output)
-    root = render(output / 'streets', HEIGHT, WIDTH)
-    kind = 'aligned' if aligned else 'shifted'
-    methods = {**METHODS, **(WHY if why else {})}
-    scores: dict[str, dict[str, list[float]]] = {}
+    streets = render(output / 'streets', HEIGHT, WIDTH)
+    methods = [*METHODS, *(WHY if why else ())]
+    first, second = [], []
     for seed in range(1, seeds + 1):
-        start = output / f'seed_{seed}' / f'pretrained_{pretraining_steps}'
-        _train(METHODS['source_only'], start, root, aligned, pretraining_steps, seed)
-        for name, make in methods.items():
-            folder = output / f'seed_{seed}' / kind / name.replace(' ', '_').replace('/', '')
-            result = _train(make, folder, root, aligned, steps, seed, start / LAST)
-            for key, value in result.items():
-                scores.setdefault(name, {}).setdefault(key, []).append(value)
-            (output / f'results_{kind}.json').write_text(json.dumps(scores, indent=1))
-    _print(scores, seeds, steps, kind)
-    _draw(scores, kind, output / f'ablation_{kind}.png')
-    Console().print(f'plot: {output / f"ablation_{kind}.png"}')
+        folder = output / f'seed_{seed}'
+        start = folder / f'pretrained_{pretraining_steps}'
+        first.append(Job('source_only', start, streets, pairs, pretraining_steps, seed))
+        for name in methods:
+            own = folder / pairs / f'{name.replace(" ", "_").replace("/", "")}_{steps}'
+            second.append(Job(name, own, streets, pairs, steps, seed, start / LAST))
+    _train_all(first, 'pre-training', workers)
+    results = _train_all(second, f'{len(methods)} methods', workers)
+    scores: dict[str, dict[str, list[float]]] = {name: {NIGHT: [], DAY: []} for name in methods}
+    for job, result in zip(second, results, strict=True):
+        for key, value in result.items():
+            scores[job.method][key].append(value)
+    (output / f'results_{pairs}.json').write_text(json.dumps(scores, indent=1))
+    _print(scores, seeds, steps, pairs)
+    _draw(scores, pairs, output / f'ablation_{pairs}.png')
+    Console().print(f'plot: {output / f"ablation_{pairs}.png"}', soft_wrap=True)
 
 
-def _train(
-    make: Callable[[], Method],
-    folder: Path,
-    root: Path,
-    aligned: bool,
-    steps: int,
-    seed: int,
-    initial: Path | None = None,
-) -> dict[str, float]:
-    """Train, unless that is done, and return the last measurement."""
-    done = folder / 'result.json'
+def _train_all(jobs: list[Job], what: str, workers: int) -> list[dict[str, float]]:
+    workers = workers or os.cpu_count() or 1
+    if workers == 1:
+        return [_train(job) for job in track(jobs, what)]
+    spawn = multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(workers, spawn, torch.set_num_threads, (1,)) as pool:
+        return list(track(pool.map(_train, jobs), what, total=len(jobs)))
+
+
+def _train(job: Job) -> dict[str, float]:
+    """Train, unless that is done, and return the last measurement; what is said goes to log.txt."""
+    done = job.folder / 'result.json'
     if done.is_file():
         return json.loads(done.read_text())
-    torch.manual_seed(seed)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(job.seed)
+    root = job.streets
     data = DrivingData(
         [LabelledFrames(root / 'source')],
-        [PairedFolders(root, 'target_day' if aligned else 'target_day_shifted', 'target_night')],
+        [PairedFolders(root, DAYS[job.pairs], 'target_night')],
         {
             'night': LabelledFrames(root / 'measured_night'),
             'day': LabelledFrames(root / 'measured_day'),
@@ -182,18 +216,19 @@ def _train(
         batch_size=4,
         workers=0,
     )
-    fit(
-        data,
-        make(),
-        folder,
-        steps=steps,
-        measure_every=steps,
-        checkpoint_every=100,
-        initial=initial,
-        seed=seed,
-        accelerator='auto',
-    )
-    with (folder / LOGS / 'metrics.csv').open(newline='') as file:
+    with (job.folder / 'log.txt').open('a') as log, redirect_stdout(log), redirect_stderr(log):
+        fit(
+            data,
+            {**METHODS, **WHY}[job.method](),
+            job.folder,
+            steps=job.steps,
+            measure_every=job.steps,
+            checkpoint_every=100,
+            initial=job.initial,
+            seed=job.seed,
+            progress=False,
+        )
+    with (job.folder / LOGS / 'metrics.csv').open(newline='') as file:
         rows = [row for row in csv.DictReader(file) if row.get(NIGHT)]
     result = {key: float(rows[-1][key]) for key in (NIGHT, DAY)}
     done.write_text(json.dumps(result))

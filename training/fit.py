@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from training.checkpoint import load_generator
 from training.checkpoint import load_strictly
@@ -46,6 +47,7 @@ def fit(
     sync_batchnorm: bool = False,
     accumulate: int = 1,
     ema_decay: float | None = None,
+    progress: bool = True,
 ) -> None:
     """Train a method on its data.
 
@@ -77,6 +79,7 @@ def fit(
         accumulate: batches per optimiser step.
         ema_decay: average the weights with this decay per step; the averaged ones are measured,
             saved and exported. None does not average.
+        progress: show a progress bar; false keeps log files readable.
     """
     lightning.seed_everything(seed, workers=True)
     output = Path(output)
@@ -107,16 +110,23 @@ def fit(
         sync_batchnorm=sync_batchnorm,
         deterministic='warn' if deterministic else None,
         log_every_n_steps=log_every,
-        callbacks=_callbacks(output, steps, checkpoint_every, keep_best, ema_decay),
+        enable_progress_bar=progress,
+        enable_model_summary=progress,
+        callbacks=_callbacks(output, steps, checkpoint_every, keep_best, ema_decay, progress),
     )
     trainer.fit(method, data, ckpt_path=last if resumed else None)
 
 
 def _callbacks(
-    output: Path, steps: int, checkpoint_every: int, keep_best: str | None, ema_decay: float | None
+    output: Path,
+    steps: int,
+    checkpoint_every: int,
+    keep_best: str | None,
+    ema_decay: float | None,
+    progress: bool,
 ) -> list[Callback]:
     callbacks: list[Callback] = [
-        RichProgressBar(refresh_rate=5),
+        *([RichProgressBar(refresh_rate=5)] if progress else []),
         LearningRateMonitor(),
         ModelCheckpoint(
             dirpath=output,
@@ -146,6 +156,7 @@ def _callbacks(
     return callbacks
 
 
+@rank_zero_only
 def _write_config(path: Path, arguments: dict[str, Any]) -> None:
     """Write down all arguments of :func:`fit` as a config file for it."""
     config = {
@@ -166,6 +177,7 @@ def _check_resumable(method: Method, last: Path) -> None:
     load_strictly(method, read_checkpoint(last)['state_dict'], last)
 
 
+@rank_zero_only
 def _keep_metrics(logs: Path) -> None:
     """Set the metrics of an earlier call aside: the logger deletes the file that it finds."""
     metrics = logs / 'metrics.csv'

@@ -28,7 +28,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_compares_methods_over_seeds_and_repeats_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ablation(tmp_path, pretraining_steps=1, steps=1, seeds=2)
+    ablation(tmp_path, pretraining_steps=1, steps=1, seeds=2, workers=1)
     scores = json.loads((tmp_path / 'results_aligned.json').read_text())
     assert list(scores) == ['source_only', 'selftrain']
     for values in scores.values():
@@ -41,7 +41,7 @@ def test_compares_methods_over_seeds_and_repeats_nothing(
     assert cv2.imread(str(tmp_path / 'ablation_aligned.png')) is not None
     # What is done is not trained again.
     monkeypatch.setattr(module, 'fit', None)
-    ablation(tmp_path, pretraining_steps=1, steps=1, seeds=2)
+    ablation(tmp_path, pretraining_steps=1, steps=1, seeds=2, workers=1)
     assert json.loads((tmp_path / 'results_aligned.json').read_text()) == scores
 
 

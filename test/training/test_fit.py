@@ -20,6 +20,7 @@ from training.data.labelled_set import LabelledFrames
 from training.evaluation.measure import MEASURING_SETS
 from training.fit import fit
 from training.methods.supervised import Supervised
+from training.optimisation import PolySGD
 
 
 def load(path: Path) -> dict:
@@ -122,6 +123,33 @@ def test_missing_data_is_named_before_training(
     with pytest.raises(DataError, match='nowhere.*does not exist'):
         fit(data, Supervised(Student(8, 4)), tmp_path / 'output', steps=1, accelerator='cpu')
     assert not (tmp_path / 'output' / 'last.ckpt').exists()
+
+
+def test_best_checkpoint_is_kept(tmp_path: Path, mini_fit: Callable[..., None]) -> None:
+    mini_fit(tmp_path, 4, keep_best='miou/night_dev')
+    scores = {int(r['step']): r['miou/night_dev'] for r in rows(tmp_path / 'logs' / 'metrics.csv')}
+    best = load(tmp_path / 'best.ckpt')
+    measured = {step: float(score) for step, score in scores.items() if score}
+    # Rows count steps from 0; a checkpoint tells how many were done.
+    assert measured[best['global_step'] - 1] == max(measured.values())
+    assert isinstance(load_method(tmp_path / 'best.ckpt'), Supervised)
+
+
+def test_gradient_is_clipped(tmp_path: Path, mini_fit: Callable[..., None]) -> None:
+    moved = []
+    for clip in (1e-6, None):
+        torch.manual_seed(0)
+        net = Student(8, 4)
+        method = Supervised(
+            net, PolySGD(1.0, momentum=0, weight_decay=0), gradient_clip=clip,
+            measure_size=(64, 128),
+        )  # fmt: skip
+        before = {name: p.detach().clone() for name, p in net.named_parameters()}
+        mini_fit(tmp_path / str(clip), 1, method, measure_every=100, ema_decay=None)
+        after = dict(method.generator.net.named_parameters())
+        moved.append(sum((after[n] - p).square().sum() for n, p in before.items()).sqrt().item())
+    assert moved[0] == pytest.approx(1e-6, rel=0.05)
+    assert moved[1] > 0.01
 
 
 def test_seed_decides_everything(tmp_path: Path, mini_fit: Callable[..., None]) -> None:

@@ -121,8 +121,6 @@ class Method(Configured, lightning.LightningModule, ABC):
     def _step(self) -> None:
         optimizers = self.optimizers()
         optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
-        if self.gradient_clip is not None:
-            self.clip_gradients(optimizers[0], self.gradient_clip, 'norm')
         for index, optimizer in enumerate(optimizers):
             if index:
                 # Lightning counts the steps of all optimisers; a step here is one of the generator.
@@ -134,6 +132,13 @@ class Method(Configured, lightning.LightningModule, ABC):
             scheduler.step()
         if self.self_training is not None:
             self.self_training.follow(self.generator)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip the generator's gradient: here mixed precision has scaled it back already."""
+        first = self.optimizers()
+        first = first[0] if isinstance(first, list) else first
+        if self.gradient_clip is not None and optimizer is first.optimizer:
+            self.clip_gradients(optimizer, self.gradient_clip, 'norm')
 
     def _log_terms(self, terms: Terms) -> None:
         self.log_dict({f'loss/{name}': value for name, value in terms.items()})
