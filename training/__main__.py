@@ -23,6 +23,7 @@ from training.export import export
 from training.fit import fit
 from training.methods.method import TrainingError
 from training.prepare import prepare
+from training.recalibrate import recalibrate
 
 COMMANDS = {
     'prepare': prepare,
@@ -31,6 +32,7 @@ COMMANDS = {
     'predict': predict,
     'pack': pack,
     'verify': verify,
+    'recalibrate': recalibrate,
     'export': export,
     'ablation': ablation,
 }

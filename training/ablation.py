@@ -1,12 +1,12 @@
 """``python -m training ablation``: the methods side by side on procedural streets, on any machine.
 
 A small network first learns from labelled days; then every method goes on from there for the same
-number of steps, with several seeds. What is measured is the mIoU on nights of unseen streets.
+number of steps, with several seeds. What is measured is the mIoU on nights of unseen streets, with
+the batch statistics that training left and with those of the target's nights.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import multiprocessing
 import os
@@ -20,6 +20,7 @@ from statistics import stdev
 from typing import Literal
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -31,14 +32,16 @@ from models.discriminator import Discriminator
 from models.relighting import CurveRelighting
 from models.student import Student
 from training.adversary import Adversary
+from training.checkpoint import load_method
 from training.data.driving_data import DrivingData
 from training.data.labelled_set import LabelledFrames
 from training.data.pair_set import PairedFolders
 from training.data.procedural import render
 from training.data.transforms import PairTransform
 from training.data.transforms import SourceTransform
+from training.evaluation.protocol import EvaluationProtocol
+from training.evaluation.scores import evaluate_method
 from training.fit import LAST
-from training.fit import LOGS
 from training.fit import fit
 from training.losses.light import LightLoss
 from training.losses.static import StaticLoss
@@ -49,15 +52,22 @@ from training.methods.method import Method
 from training.methods.selftrain import SelfTrain
 from training.methods.source_only import SourceOnly
 from training.optimisation import PolyAdamW
+from training.recalibrate import estimate_statistics
 from training.self_training import SelfTraining
 
 HEIGHT, WIDTH = 128, 256
 CROP = (128, 128)
-NIGHT, DAY = 'miou/night', 'miou/day'
+NIGHT, RECALIBRATED, DAY = 'night', 'night, recalibrated', 'day'
 
 Pairs = Literal['aligned', 'shifted']
 DAYS = {'aligned': 'target_day', 'shifted': 'target_day_shifted'}
 """Folder of the day frames."""
+
+
+KEYS = (NIGHT, RECALIBRATED, DAY)
+
+Scores = dict[str, dict[str, list[float]]]
+"""mIoU of every seed by method and by what was measured."""
 
 
 def _net() -> Student:
@@ -177,7 +187,7 @@ def ablation(
             second.append(Job(name, own, streets, pairs, steps, seed, start / LAST))
     _train_all(first, 'pre-training', workers)
     results = _train_all(second, f'{len(methods)} methods', workers)
-    scores: dict[str, dict[str, list[float]]] = {name: {NIGHT: [], DAY: []} for name in methods}
+    scores: Scores = {name: {key: [] for key in KEYS} for name in methods}
     for job, result in zip(second, results, strict=True):
         for key, value in result.items():
             scores[job.method][key].append(value)
@@ -197,20 +207,17 @@ def _train_all(jobs: list[Job], what: str, workers: int) -> list[dict[str, float
 
 
 def _train(job: Job) -> dict[str, float]:
-    """Train, unless that is done, and return the last measurement; what is said goes to log.txt."""
+    """Train and measure, unless that is done; what training says goes to log.txt."""
     done = job.folder / 'result.json'
     if done.is_file():
         return json.loads(done.read_text())
     job.folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(job.seed)
-    root = job.streets
+    pairs = PairedFolders(job.streets, DAYS[job.pairs], 'target_night')
     data = DrivingData(
-        [LabelledFrames(root / 'source')],
-        [PairedFolders(root, DAYS[job.pairs], 'target_night')],
-        {
-            'night': LabelledFrames(root / 'measured_night'),
-            'day': LabelledFrames(root / 'measured_day'),
-        },
+        [LabelledFrames(job.streets / 'source')],
+        [pairs],
+        {},
         SourceTransform(CROP, scale=(1.0, 1.5)),
         PairTransform(CROP, scale=(1.0, 1.5), resize=None),
         batch_size=4,
@@ -228,18 +235,30 @@ def _train(job: Job) -> dict[str, float]:
             seed=job.seed,
             progress=False,
         )
-    with (job.folder / LOGS / 'metrics.csv').open(newline='') as file:
-        rows = [row for row in csv.DictReader(file) if row.get(NIGHT)]
-    result = {key: float(rows[-1][key]) for key in (NIGHT, DAY)}
+    result = _measure(job.folder / LAST, job.streets, pairs)
     done.write_text(json.dumps(result))
     return result
 
 
-def _print(scores: dict[str, dict[str, list[float]]], seeds: int, steps: int, kind: str) -> None:
-    title = f'mIoU over {seeds} seeds, {steps} steps, {kind} pairs'
-    table = Table('method', 'night', 'day', title=title)
+def _measure(checkpoint: Path, streets: Path, pairs: PairedFolders) -> dict[str, float]:
+    """Return the mIoU by day and by night, there also with batch statistics of the target."""
+    method = load_method(checkpoint)
+    protocol = EvaluationProtocol(predict_size=None, class_weight_std=None)
+
+    def miou(name: str) -> float:
+        return evaluate_method(method, LabelledFrames(streets / name), protocol).mean_iou
+
+    result = {NIGHT: miou('measured_night'), DAY: miou('measured_day')}
+    nights = [torch.from_numpy(pair.night).permute(2, 0, 1) for pair in pairs]
+    estimate_statistics(method.generator, torch.stack(nights).split(8))
+    return {**result, RECALIBRATED: miou('measured_night')}
+
+
+def _print(scores: Scores, seeds: int, steps: int, pairs: str) -> None:
+    title = f'mIoU over {seeds} seeds, {steps} steps, {pairs} pairs'
+    table = Table('method', *KEYS, title=title)
     for name, values in scores.items():
-        table.add_row(name, *(_spread(values[key]) for key in (NIGHT, DAY)))
+        table.add_row(name, *(_spread(values[key]) for key in KEYS))
     Console().print(table)
 
 
@@ -248,20 +267,24 @@ def _spread(values: list[float]) -> str:
     return f'{mean(values):.3f}{deviation}'
 
 
-def _draw(scores: dict[str, dict[str, list[float]]], kind: str, path: Path) -> None:
-    """Plot night mIoU: a bar for the mean, a dot for every seed."""
-    figure = Figure(figsize=(8, 0.45 * len(scores) + 1.2), layout='constrained')
+def _draw(scores: Scores, pairs: str, path: Path) -> None:
+    """Plot mIoU by night: bars for means, a dot for every seed."""
+    figure = Figure(figsize=(8.5, 0.7 * len(scores) + 1.4), layout='constrained')
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     names = list(scores)[::-1]
-    nights = [scores[name][NIGHT] for name in names]
-    bars = axes.barh(names, [mean(values) for values in nights], color='#9db8ea', height=0.6)
-    for row, values in enumerate(nights):
-        axes.plot(values, [row] * len(values), 'o', color='#2f6fde', ms=5)
-    axes.bar_label(bars, [_spread(values) for values in nights], padding=14, fontsize=9)
-    axes.axvline(mean(scores['source_only'][NIGHT]), color='#3b4552', lw=1, ls=(0, (2, 3)))
-    axes.set_xlim(0, 1.25 * max(max(values) for values in nights))
-    axes.set_xlabel(f'mIoU on unseen nights ({kind} pairs)')
+    rows = np.arange(len(names))
+    looks = ((RECALIBRATED, 0.19, '#2f6fde'), (NIGHT, -0.19, '#9db8ea'))
+    for key, offset, color in looks:
+        values = [scores[name][key] for name in names]
+        bars = axes.barh(rows + offset, [mean(v) for v in values], 0.36, color=color, label=key)
+        for row, seeds in zip(rows, values, strict=True):
+            axes.plot(seeds, [row + offset] * len(seeds), 'o', color='#16325c', ms=3.5)
+        axes.bar_label(bars, [_spread(v) for v in values], padding=12, fontsize=8.5)
+    axes.set_yticks(rows, names)
+    axes.set_xlim(0, 1.35 * max(max(scores[name][key]) for name in names for key in KEYS[:2]))
+    axes.set_xlabel(f'mIoU on unseen nights ({pairs} pairs)')
+    axes.legend(loc='lower right', frameon=False, title='batch statistics', reverse=True)
     for side in ('top', 'right'):
         axes.spines[side].set_visible(False)
     figure.savefig(path, dpi=130)

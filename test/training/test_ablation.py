@@ -32,8 +32,10 @@ def test_compares_methods_over_seeds_and_repeats_nothing(
     scores = json.loads((tmp_path / 'results_aligned.json').read_text())
     assert list(scores) == ['source_only', 'selftrain']
     for values in scores.values():
-        assert len(values['miou/night']) == len(values['miou/day']) == 2
-        assert all(0 <= v <= 1 for v in values['miou/night'])
+        assert set(values) == {'night', 'night, recalibrated', 'day'}
+        for each in values.values():
+            assert len(each) == 2
+            assert all(0 <= value <= 1 for value in each)
     shown = capsys.readouterr().out
     assert 'source_only' in shown
     assert 'selftrain' in shown
