@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from torch import Tensor
 from torch import nn
@@ -66,7 +67,7 @@ class DeepLabV2(Configured, nn.Module):
         num_classes: int = NUM_CLASSES,
         weights: str | None = None,
         blocks: Sequence[int] = RESNET101,
-        branches: str = 'all',
+        branches: Literal['all', 'official'] = 'all',
         freeze_batch_norm: bool = True,
     ) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +21,10 @@ from models.resnet import RESNET101
 from models.resnet import ResNetStages
 from models.segmentation_output import SegmentationOutput
 from nightseg_ros.core.labels import NUM_CLASSES
+
+Guidance = Literal[
+    'attention', 'concat', 'sum', 'none', 'exposure_input', 'exposure_map', 'no_stream'
+]
 
 WITH_STREAM = ('attention', 'concat', 'sum', 'none')
 """Kinds of guidance with an exposure stream; 'none' trains it without guidance layers."""
@@ -55,8 +60,8 @@ class EGNet(Configured, nn.Module):
         num_classes: int = NUM_CLASSES,
         weights: str | None = None,
         blocks: Sequence[int] = RESNET101,
-        guidance: str = 'attention',
-        attention_channels: int | str = 1,
+        guidance: Guidance = 'attention',
+        attention_channels: Literal[1, 'per_channel'] = 1,
         w1: float = 1.0,
         w2: float = 0.3,
         output_stride: int = 8,

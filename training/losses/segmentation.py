@@ -31,10 +31,11 @@ def class_weights(std: float = 0.05, mean: float = 1.0) -> Tensor:
     return (logs.mean() - logs) / logs.std() * std + mean
 
 
-Reduction = Literal['weighted_mean', 'pixel_class_mean', 'sum']
+Reduction = Literal['weighted_mean', 'pixel_class_mean', 'position_sum']
 """How the cross entropy of labelled pixels becomes one number: the mean weighted by class weights
-(the official codes), the sum over N pixels and C classes (DANNet, equation 7; Bi-Mix, 13), or the
-sum (what EGNet's learning rate of 1e-5 was made for)."""
+(the official codes), the sum over N pixels and C classes divided by both (DANNet, equation 7;
+Bi-Mix, 13), or that mean times the positions of the network's output map: the sum over it, which is
+what EGNet's learning rate of 1e-5 needs."""
 
 
 def segmentation_loss(
@@ -42,6 +43,7 @@ def segmentation_loss(
     labels: Tensor,
     weights: Tensor | None = None,
     reduction: Reduction = 'weighted_mean',
+    positions: int = 1,
 ) -> Tensor:
     """Return cross entropy over the labelled pixels; 0 where there are none.
 
@@ -50,13 +52,14 @@ def segmentation_loss(
         labels: int64 [N, h, w], 255 = ignore.
         weights: class weights [K], or None for ones.
         reduction: see :data:`Reduction`.
+        positions: of the network's output map, for ``position_sum``.
     """
     loss = F.cross_entropy(logits, labels, weight=weights, ignore_index=UNLABELLED, reduction='sum')
-    if reduction == 'sum':
-        return loss
     valid = labels != UNLABELLED
     if reduction == 'pixel_class_mean':
         return loss / (valid.sum() * logits.shape[1]).clamp(min=1)
+    if reduction == 'position_sum':
+        loss = loss * positions
     if weights is None:
         return loss / valid.sum().clamp(min=1)
     total = (weights[labels.where(valid, 0)] * valid).sum()

@@ -23,7 +23,7 @@ class EGNet(Method):
         net: a network that predicts exposure beside its logits.
         exposure_weight: beta.
         common: see :class:`Method`. The paper's learning rate of 1e-5 wants
-            ``segmentation_reduction`` sum.
+            ``segmentation_reduction`` position_sum.
     """
 
     def __init__(self, net: nn.Module, exposure_weight: float = 0.01, **common: Any) -> None:

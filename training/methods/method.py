@@ -100,8 +100,10 @@ class Method(Configured, lightning.LightningModule, ABC):
 
     def segmentation_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the source's cross entropy of logits at any stride."""
+        positions = logits.shape[-2] * logits.shape[-1]
         logits = self.upsample(logits, labels.shape[-2:])
-        return segmentation_loss(logits, labels, self.class_weights, self.segmentation_reduction)
+        reduction = self.segmentation_reduction
+        return segmentation_loss(logits, labels, self.class_weights, reduction, positions)
 
     def upsample(self, logits: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
         """Return float logits of a given height and width."""
@@ -174,7 +176,10 @@ class Method(Configured, lightning.LightningModule, ABC):
 
     @torch.no_grad()
     def predict_logits(self, image: Tensor) -> Tensor:
-        """Return logits float [N, 19, h, w] of uint8 frames [N, 3, H, W], at the net's stride."""
+        """Return logits float [N, 19, h, w], at the net's stride, of RGB [N, 3, H, W].
+
+        Frames are uint8 (0..255) or float (0..1).
+        """
         return self.generator(image).segmentation.logits.float()
 
     @torch.no_grad()

@@ -162,13 +162,12 @@ def test_reductions_by_hand() -> None:
     assert got.item() == pytest.approx(each, rel=1e-5)
     got = losses.segmentation_loss(logits, labels, weights, 'pixel_class_mean')
     assert got.item() == pytest.approx(weighted / (2 * 19), rel=1e-5)
-    got = losses.segmentation_loss(logits, labels, weights, 'sum')
-    assert got.item() == pytest.approx(weighted, rel=1e-5)
-    got = losses.segmentation_loss(logits, labels, None, 'sum')
-    assert got.item() == pytest.approx(2 * each, rel=1e-5)
+    for chosen in (weights, None):
+        got = losses.segmentation_loss(logits, labels, chosen, 'position_sum', positions=6)
+        assert got.item() == pytest.approx(6 * each, rel=1e-5)
 
 
-@pytest.mark.parametrize('reduction', ['weighted_mean', 'pixel_class_mean', 'sum'])
+@pytest.mark.parametrize('reduction', ['weighted_mean', 'pixel_class_mean', 'position_sum'])
 def test_nothing_labelled_is_zero_in_every_reduction(reduction: str) -> None:
     logits = torch.zeros(1, 19, 2, 2, requires_grad=True)
     loss = losses.segmentation_loss(

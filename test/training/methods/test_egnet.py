@@ -21,7 +21,7 @@ def test_columns_of_tables_4_and_5_train(batch: Batch, run: Callable, guidance: 
     torch.manual_seed(0)
     method = EGNet(
         Network(blocks=BLOCKS, guidance=guidance), class_weight_std=None,
-        segmentation_reduction='sum',
+        segmentation_reduction='position_sum',
     )  # fmt: skip
     terms = run(method, batch)
     stream = guidance in ('attention', 'concat', 'sum', 'none')
