@@ -274,13 +274,19 @@ def _draw(scores: Scores, pairs: str, path: Path) -> None:
     axes = figure.subplots()
     names = list(scores)[::-1]
     rows = np.arange(len(names))
-    looks = ((RECALIBRATED, 0.19, '#2f6fde'), (NIGHT, -0.19, '#9db8ea'))
-    for key, offset, color in looks:
+    looks = (
+        (RECALIBRATED, "of the target's nights", 0.19, '#2f6fde'),
+        (NIGHT, 'as training left them', -0.19, '#9db8ea'),
+    )
+    for key, label, offset, color in looks:
         values = [scores[name][key] for name in names]
-        bars = axes.barh(rows + offset, [mean(v) for v in values], 0.36, color=color, label=key)
-        for row, seeds in zip(rows, values, strict=True):
-            axes.plot(seeds, [row + offset] * len(seeds), 'o', color='#16325c', ms=3.5)
-        axes.bar_label(bars, [_spread(v) for v in values], padding=12, fontsize=8.5)
+        axes.barh(rows + offset, [mean(v) for v in values], 0.36, color=color, label=label)
+        for row, seeds in zip(rows + offset, values, strict=True):
+            axes.plot(seeds, [row] * len(seeds), 'o', color='#16325c', ms=3.5)
+            place = (max(*seeds, mean(seeds)), row)
+            axes.annotate(
+                _spread(seeds), place, (7, 0), textcoords='offset points', va='center', fontsize=9
+            )
     axes.set_yticks(rows, names)
     axes.set_xlim(0, 1.35 * max(max(scores[name][key]) for name in names for key in KEYS[:2]))
     axes.set_xlabel(f'mIoU on unseen nights ({pairs} pairs)')
