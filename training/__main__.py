@@ -37,7 +37,7 @@ COMMANDS = {
     'ablation': ablation,
 }
 
-POSITIONAL = ('prepare', 'pack', 'verify')
+POSITIONAL = ('prepare', 'recalibrate', 'pack', 'verify')
 """Subcommands whose required arguments are given by place."""
 
 ERRORS = (CheckpointError, ConfigError, DataError, ExportError, TrainingError, WeightsError)
