@@ -4,7 +4,6 @@ import copy
 import importlib
 import io
 import json
-import pickle
 from pathlib import Path
 
 import pytest
@@ -151,15 +150,6 @@ def test_copies_keep_a_record_of_their_own() -> None:
     assert twin.config == net.config
     twin.config['init_args']['width'] = 16
     assert net.config['init_args']['width'] == 8
-
-
-def test_pickles_and_saved_modules_keep_the_record() -> None:
-    net = Student(width=8, exposure_width=0)
-    assert pickle.loads(pickle.dumps(net)).config == net.config
-    file = io.BytesIO()
-    torch.save(net, file)
-    file.seek(0)
-    assert torch.load(file, weights_only=False).config == net.config
 
 
 def test_a_record_can_be_read_without_trusting_the_file() -> None:
