@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import lightning
 from jsonargparse import ArgumentParser
 from jsonargparse import get_loader
 from jsonargparse import set_loader
@@ -72,6 +73,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = make_parser()
     config = parser.parse_args(arguments)
     try:
+        if config.command == 'fit':
+            # Here too: the weights of the networks are drawn when they are made.
+            lightning.seed_everything(config.fit.seed, workers=True, verbose=False)
         chosen = parser.instantiate(config)
         options = dict(chosen[chosen.command])
         options.pop('config')

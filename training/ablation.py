@@ -118,7 +118,7 @@ METHODS: dict[str, Callable[[], Method]] = {
     'bimix': _bimix,
     'selftrain': lambda: SelfTrain(_net(), _self_training(), **_common()),
 }
-"""What is compared; each is as small as it can be and still is the method."""
+"""What is compared. DANNet has Bi-Mix's relighting, too: its own is too slow for a CPU."""
 
 WHY: dict[str, Callable[[], Method]] = {
     'dannet w/o static': lambda: _dannet(static=None),
@@ -183,7 +183,7 @@ def ablation(
         start = folder / f'pretrained_{pretraining_steps}'
         first.append(Job('source_only', start, streets, pairs, pretraining_steps, seed))
         for name in methods:
-            own = folder / pairs / f'{name.replace(" ", "_").replace("/", "")}_{steps}'
+            own = folder / pairs / _folder_name(f'{name} {pretraining_steps} {steps}')
             second.append(Job(name, own, streets, pairs, steps, seed, start / LAST))
     _train_all(first, 'pre-training', workers)
     results = _train_all(second, f'{len(methods)} methods', workers)
@@ -195,6 +195,10 @@ def ablation(
     _print(scores, seeds, steps, pairs)
     _draw(scores, pairs, output / f'ablation_{pairs}.png')
     Console().print(f'plot: {output / f"ablation_{pairs}.png"}', soft_wrap=True)
+
+
+def _folder_name(text: str) -> str:
+    return text.replace(' ', '_').replace('/', '')
 
 
 def _train_all(jobs: list[Job], what: str, workers: int) -> list[dict[str, float]]:

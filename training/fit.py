@@ -22,6 +22,7 @@ from training.checkpoint import load_strictly
 from training.checkpoint import read_checkpoint
 from training.data.driving_data import DrivingData
 from training.methods.method import Method
+from training.methods.method import TrainingError
 
 LAST = 'last.ckpt'
 LOGS = 'logs'
@@ -71,8 +72,9 @@ def fit(
             first); ignored when an earlier call is resumed.
         resume: go on from ``output/last.ckpt`` if there is one.
         seed: of everything random.
-        deterministic: use deterministic algorithms only (slower).
-        precision: bf16-mixed is about 1.6 times as fast where the processor or GPU knows bfloat16.
+        deterministic: use deterministic algorithms where there are any, warn elsewhere; slower.
+        precision: bf16-mixed is about 1.6 times as fast where the processor or GPU knows bfloat16;
+            16-mixed suits methods without discriminators, whose gradients share its scale.
         accelerator: cpu, gpu or auto.
         devices: number of them; the batch size is that of each.
         sync_batchnorm: share batch statistics among GPUs.
@@ -106,7 +108,7 @@ def fit(
         accelerator=accelerator,
         devices=devices,
         # Each group of terms uses other networks, and is propagated backwards on its own.
-        strategy='ddp_find_unused_parameters_true' if devices > 1 else 'auto',
+        strategy='ddp_find_unused_parameters_true' if devices != 1 else 'auto',
         sync_batchnorm=sync_batchnorm,
         deterministic='warn' if deterministic else None,
         log_every_n_steps=log_every,
@@ -115,6 +117,38 @@ def fit(
         callbacks=_callbacks(output, steps, checkpoint_every, keep_best, ema_decay, progress),
     )
     trainer.fit(method, data, ckpt_path=last if resumed else None)
+
+
+class StateCheckpoint(ModelCheckpoint):
+    """Checkpoints to go on from: none of a state that training stumbled over."""
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: Method, exception: BaseException
+    ) -> None:
+        """Save when interrupted, but neither broken statistics nor the average as the weights."""
+        if not isinstance(exception, TrainingError) and not trainer.validating:
+            super().on_exception(trainer, pl_module, exception)
+
+
+class SaveTheEnd(Callback):
+    """Saves the last step where it is no multiple of the interval."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Save before the weight average takes the place of the weights."""
+        if trainer.global_step == trainer.max_steps:
+            trainer.save_checkpoint(self.path)
+
+
+class WeightAverage(EMAWeightAveraging):
+    """The average, kept where the weights are: it is made before they move to a GPU."""
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: Method) -> None:
+        """Move it."""
+        super().on_fit_start(trainer, pl_module)
+        self._average_model.to(pl_module.device)
 
 
 def _callbacks(
@@ -128,7 +162,7 @@ def _callbacks(
     callbacks: list[Callback] = [
         *([RichProgressBar(refresh_rate=5)] if progress else []),
         LearningRateMonitor(),
-        ModelCheckpoint(
+        StateCheckpoint(
             dirpath=output,
             filename='step-{step:06d}',
             auto_insert_metric_name=False,
@@ -152,8 +186,8 @@ def _callbacks(
     if ema_decay is not None:
         # Before its start the average is the untrained net: a short run starts it sooner.
         start = min(100, steps // 2)
-        callbacks.append(EMAWeightAveraging(decay=ema_decay, update_starting_at_step=start))
-    return callbacks
+        callbacks.append(WeightAverage(decay=ema_decay, update_starting_at_step=start))
+    return [*callbacks, SaveTheEnd(output / LAST)]
 
 
 @rank_zero_only

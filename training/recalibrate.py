@@ -51,7 +51,7 @@ def recalibrate(
     checkpoint: Path,
     images: Path,
     output: Path | None = None,
-    size: tuple[int, int] = (540, 960),
+    size: tuple[int, int] | None = None,
     batch_size: int = 4,
     frames: int = 400,
 ) -> None:
@@ -62,17 +62,19 @@ def recalibrate(
         images: folder of night frames, such as those that the target's pairs have; never those
             that measure.
         output: the new checkpoint; null: ``recalibrated.ckpt`` beside the old one.
-        size: height and width that the network will see.
+        size: height and width that the network will see; null: at which training measured it, or
+            540, 960.
         batch_size: frames per forward, two or more.
         frames: at most this many, evenly spread over the folder.
 
     Raises:
         CheckpointError: when the checkpoint cannot be read.
-        DataError: when there are fewer frames than a batch.
+        DataError: when there are fewer frames than a batch, or the network does not take the size.
     """
     saved = read_checkpoint(checkpoint)
     method = load_method(checkpoint)
     method.to('cuda' if torch.cuda.is_available() else 'cpu')
+    size = size or method.measure_size or (540, 960)
     paths = list_images(Path(images))
     paths = paths[:: max(1, -(-len(paths) // frames))]
     whole = len(paths) // batch_size
@@ -86,7 +88,11 @@ def recalibrate(
         chosen = paths[index * batch_size : (index + 1) * batch_size]
         return torch.cat([_frame(path, size) for path in chosen]).to(method.device)
 
-    estimate_statistics(method.generator, (batch(i) for i in track(range(whole), 'night frames')))
+    batches = (batch(index) for index in track(range(whole), 'night frames'))
+    try:
+        estimate_statistics(method.generator, batches)
+    except ValueError as error:
+        raise DataError(f'set another --size: {error}') from error
     output = Path(checkpoint).with_name('recalibrated.ckpt') if output is None else Path(output)
     saved['state_dict'] = method.cpu().state_dict()
     torch.save({key: saved[key] for key in ('method', 'state_dict', 'global_step')}, output)

@@ -117,7 +117,7 @@ class SelfTraining(Configured, nn.Module):
         return pixel_weighted_loss(resize(logits, labels.shape[-2:]), labels, weights)
 
     def masked(self, image: Tensor) -> Tensor:
-        """Return images with random blocks black (MIC, section 3.2)."""
+        """Return images with random blocks black, after MIC (which masks normalised images)."""
         count, _, height, width = image.shape
         blocks = (-(-height // self.mask_block), -(-width // self.mask_block))
         kept = (torch.rand(count, 1, *blocks, device=image.device) >= self.mask_ratio).float()

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from models.student import Student
+from training.__main__ import main
 from training.checkpoint import load_method
 from training.data.driving_data import DrivingData
 from training.data.frames import DataError
@@ -21,6 +22,8 @@ from training.evaluation.measure import MEASURING_SETS
 from training.fit import fit
 from training.methods.supervised import Supervised
 from training.optimisation import PolySGD
+
+SHARED = Path(__file__).parents[3] / 'shared' / 'data'
 
 
 def load(path: Path) -> dict:
@@ -194,3 +197,33 @@ def test_kill_costs_no_more_than_the_last_interval(tmp_path: Path) -> None:
     steps = str(saved + 3)
     subprocess.run([*command, '--steps', steps], cwd=root, capture_output=True, check=True)
     assert load(output / 'last.ckpt')['global_step'] == saved + 3
+
+
+@pytest.mark.usefixtures('shared_data')
+def test_same_command_makes_the_same_network(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    weights = []
+    for name in ('one', 'two'):
+        command = [
+            'fit', '--config', str(root / 'training/configs/source_only.yaml'),
+            '--data.sources', '[{class_path: LabelledFrames, init_args: {root: '
+            f'{SHARED}/night_dev}}}}]', '--data.measuring', '{}', '--data.workers', '0',
+            '--data.source_transform.crop', '[64, 64]', '--steps', '1', '--accelerator', 'cpu',
+            '--method.net', 'models.student.Student', '--method.net.width', '8',
+            '--output', str(tmp_path / name), '--progress', 'false',
+        ]  # fmt: skip
+        torch.rand(len(name) + len(weights))  # whatever was drawn before must not matter
+        assert main(command) == 0
+        weights.append(load(tmp_path / name / 'last.ckpt')['state_dict'])
+    assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+
+
+def test_last_step_is_saved_whatever_the_interval(
+    tmp_path: Path, mini_fit: Callable[..., None]
+) -> None:
+    mini_fit(tmp_path, 5, checkpoint_every=3, measure_every=100)
+    saved = load(tmp_path / 'last.ckpt')
+    assert saved['global_step'] == 5
+    # The average is beside the weights, not in their place.
+    name = 'generator.net.head.1.weight'
+    assert not torch.equal(saved['state_dict'][name], saved['current_model_state'][name])

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from nightseg_ros.core.labels import NUM_CLASSES
+from training.data.frames import DataError
 from training.data.labelled_set import LabelledSet
 
 MIN_PIXELS = 64
@@ -53,6 +54,8 @@ class RareClassSampler(Sampler[int]):
     """
 
     def __init__(self, pixels: NDArray[np.int64], temperature: float) -> None:
+        if not (pixels >= MIN_PIXELS).any():
+            raise DataError(f'no frame has {MIN_PIXELS} pixels of any class: nothing to sample')
         self.probabilities = class_probabilities(pixels, temperature)
         self.frames = [
             torch.from_numpy(np.flatnonzero(pixels[:, k] >= MIN_PIXELS)) for k in range(NUM_CLASSES)

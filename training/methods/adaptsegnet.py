@@ -66,8 +66,6 @@ class AdaptSegNet(Method):
         yield {
             'discriminator/night': self.adversary.discriminator_loss(source_logits, night_logits)
         }
-        if self.self_training is not None:
-            yield from self.self_training.terms(self.generator, source, labels, night)
 
 
 class Advent(AdaptSegNet):

@@ -78,8 +78,6 @@ class BiMix(DANNet):
             yield self.trans2seg(source, labels, night, adapted)
         if self.mix_to_relighting:
             yield {'mix/relighting': self.mix_to_relighting * self.seg2trans(day, night, adapted)}
-        if self.self_training is not None:
-            yield from self.self_training.terms(self.generator, source, labels, night)
 
     def static_term(self, day_logits: Tensor | None, night_logits: Tensor) -> Tensor | None:
         """Return mu_3 L_ssl on the night image (equation 5); the code has it on the mixed one."""

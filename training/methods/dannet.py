@@ -94,9 +94,6 @@ class DANNet(Method):
     def terms(self, batch: Batch) -> Iterator[Terms]:
         """Yield the losses of equation 11, domain by domain, then those of the discriminators."""
         yield from self.adapt(batch)
-        if self.self_training is not None:
-            source, labels = batch['source']
-            yield from self.self_training.terms(self.generator, source, labels, batch['target'][1])
 
     def adapt(self, batch: Batch) -> Generator[Terms, None, Adapted]:
         """Yield the losses in the order of the official code and return the logits."""

@@ -56,7 +56,11 @@ class Distill(Supervised):
         super().setup(stage)
         if stage == 'fit':
             # In a list, where torch does not look for parameters.
-            self._teacher = [load_method(self.teacher_path).to(self.device)]
+            self._teacher = [load_method(self.teacher_path)]
+
+    def on_fit_start(self) -> None:
+        """Bring the teacher where the student is by now."""
+        self._teacher[0].to(self.device)
 
     def terms(self, batch: Batch) -> Iterator[Terms]:
         """Yield the supervised losses, then those on day and night, one at a time."""

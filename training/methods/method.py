@@ -94,6 +94,20 @@ class Method(Configured, lightning.LightningModule, ABC):
     def terms(self, batch: Batch) -> Iterator[Terms]:
         """Yield the groups of weighted losses of one step."""
 
+    def all_terms(self, batch: Batch) -> Iterator[Terms]:
+        """Yield the method's own groups of terms, then those of self-training.
+
+        Raises:
+            TrainingError: when self-training has no night images.
+        """
+        yield from self.terms(batch)
+        if self.self_training is None:
+            return
+        if 'target' not in batch:
+            raise TrainingError('self-training needs night images: give data.targets')
+        source, labels = batch['source']
+        yield from self.self_training.terms(self.generator, source, labels, batch['target'][1])
+
     def adversaries(self) -> nn.ModuleList:
         """Return what has a discriminator to train; none unless overridden."""
         return nn.ModuleList()
@@ -112,7 +126,7 @@ class Method(Configured, lightning.LightningModule, ABC):
     def training_step(self, batch: Batch, batch_index: int) -> None:
         """Propagate all terms backwards and step the optimisers, every ``accumulate`` batches."""
         terms: Terms = {}
-        for group in self.terms(batch):
+        for group in self.all_terms(batch):
             self.manual_backward(torch.stack(list(group.values())).sum() / self.accumulate)
             terms |= {name: value.detach() for name, value in group.items()}
         self._check_finite(terms, batch)

@@ -14,7 +14,7 @@ from training.self_training import SelfTraining
 
 
 class SelfTrain(Method):
-    """DAFormer's recipe for any network: see :mod:`training.self_training`.
+    """DAFormer's recipe, without its feature distance: see :mod:`training.self_training`.
 
     DANNet and Bi-Mix take the same ``self_training`` beside their own terms.
     """
@@ -25,9 +25,7 @@ class SelfTrain(Method):
         super().__init__(net, self_training=self_training or SelfTraining(), **common)
 
     def terms(self, batch: Batch) -> Iterator[Terms]:
-        """Yield the segmentation loss on the source, then what the teacher adds."""
+        """Yield the segmentation loss on the source; what the teacher adds follows."""
         source, labels = batch['source']
-        _, night = batch['target']
         logits = self.generator(source).segmentation.logits
         yield {'segmentation': self.segmentation_loss(logits, labels)}
-        yield from self.self_training.terms(self.generator, source, labels, night)

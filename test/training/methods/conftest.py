@@ -44,7 +44,7 @@ def run() -> Callable[[Method, Batch], dict[str, Tensor]]:
 
     def run_terms(method: Method, batch: Batch) -> dict[str, Tensor]:
         terms: dict[str, Tensor] = {}
-        for group in method.terms(batch):
+        for group in method.all_terms(batch):
             assert group, 'an empty group has nothing to propagate'
             torch.stack(list(group.values())).sum().backward()
             assert not set(group) & set(terms)

@@ -98,7 +98,10 @@ def test_adaptation_starts_from_another_method_and_goes_on_alike(
 ) -> None:
     net = Student(8, 4)  # the student of the fixture, exposure stream and all
     method = SourceOnly(net, measure_size=(64, 128), self_training=SelfTraining())
-    mini_fit(tmp_path, 1, method, initial=trained / 'last.ckpt', measure_every=100, ema_decay=None)
+    mini_fit(
+        tmp_path, 1, method, initial=trained / 'last.ckpt', measure_every=100, ema_decay=None,
+        pairs=True,
+    )  # fmt: skip
     before, after = load(trained / 'last.ckpt')['state_dict'], load(tmp_path / 'last.ckpt')
     name = 'generator.net.stem.0.0.weight'
     # One step at 2.5e-4 leaves it near; the teacher began there, too.

@@ -7,7 +7,9 @@ import torch
 
 from models.student import Student
 from training.data.driving_data import Batch
+from training.methods.method import TrainingError
 from training.methods.selftrain import SelfTrain
+from training.methods.source_only import SourceOnly
 from training.self_training import SelfTraining
 
 
@@ -92,3 +94,12 @@ def test_pseudo_labels_come_from_the_teacher_in_eval_mode(net: Student, batch: B
     assert 0 <= share <= 1
     again, _ = method.self_training.pseudo_labels(night[:1])
     assert torch.equal(again, labels[:1])
+
+
+def test_any_method_takes_self_training_and_says_when_it_cannot(
+    net: Student, batch: Batch, run: Callable
+) -> None:
+    method = SourceOnly(net, self_training=SelfTraining(mask_block=16))
+    assert list(run(method, batch)) == ['segmentation', 'self_training/mix', 'self_training/masked']
+    with pytest.raises(TrainingError, match=r'give data\.targets'):
+        run(method, {'source': batch['source']})
