@@ -19,6 +19,12 @@ CONFIDENCE = 'confidence'
 EXPOSURE = 'exposure'
 
 
+FP32 = 'fp32'
+FP16 = 'fp16'
+INT8 = 'int8'
+PRECISIONS = (FP32, FP16, INT8)
+
+
 class ModelError(ValueError):
     """A model is missing or not a released model; the message says what to do."""
 
@@ -48,6 +54,11 @@ class Model:
     def name(self) -> str:
         """File name without suffix."""
         return self.path.stem
+
+    @property
+    def precision(self) -> str:
+        """What its weights and activations are: a member of :data:`PRECISIONS`."""
+        return self.card.get('precision', FP32)
 
 
 def released_model(name: str = DEFAULT_MODEL) -> Path:
@@ -100,6 +111,32 @@ def load_model(path: str | Path | None = None) -> Model:
         card={entry.key: entry.value for entry in proto.metadata_props},
         sha256=hashlib.sha256(content).hexdigest(),
     )
+
+
+def variant(model: Model, precision: str) -> Model | None:
+    """Return the model's FP16 or INT8 file, which ``python -m training quantize`` wrote beside it.
+
+    Args:
+        model: an FP32 model, or already one of this precision.
+        precision: a member of :data:`PRECISIONS`.
+
+    Returns:
+        The model itself where it has this precision; None where there is no such file.
+
+    Raises:
+        ModelError: the file is corrupt or was made from other weights.
+    """
+    if model.precision == precision:
+        return model
+    path = model.path.with_name(f'{model.name}_{precision}.onnx')
+    if model.precision != FP32 or not path.is_file():
+        return None
+    found = load_model(path)
+    if found.card.get('quantized_from') != model.sha256 or found.precision != precision:
+        raise ModelError(
+            f'{path} was not made from {model.path}: run python -m training quantize again'
+        )
+    return found
 
 
 def _signature(proto: onnx.ModelProto, path: Path) -> tuple[int, int, set[str]]:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nightseg_ros.core import exposure
 from nightseg_ros.core.backends import AUTO
-from nightseg_ros.core.backends import Backend
+from nightseg_ros.core.backends import BackendOptions
+from nightseg_ros.core.backends import Report
+from nightseg_ros.core.backends import Started
 from nightseg_ros.core.backends import create_backend
-from nightseg_ros.core.exposure import ExposureThresholds
+from nightseg_ros.core.exposure import value_channel
+from nightseg_ros.core.image_codec import CameraFrame
 from nightseg_ros.core.image_codec import resize_to_rgb
 from nightseg_ros.core.model import load_model
 
@@ -27,17 +30,16 @@ class Timings:
 
     preprocess: float
     infer: float
-    postprocess: float
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Masks of one frame, uint8 [H, W] each, of the frame's size.
+    """Masks of one frame, uint8 [H, W] each.
 
     Attributes:
         labels: trainIds.
         confidence: 0..255.
-        exposure: 0 normal, 1 under-exposed, 2 over-exposed.
+        exposure: V * 255.
         timings: where the time went.
     """
 
@@ -46,89 +48,77 @@ class Segmentation:
     exposure: Mask
     timings: Timings
 
+    def resized(self, height: int, width: int) -> Segmentation:
+        """Return a copy of another size."""
+        size = (height, width)
+        return replace(
+            self,
+            labels=resize_labels(self.labels, np.empty(size, np.uint8)),
+            confidence=resize_values(self.confidence, np.empty(size, np.uint8)),
+            exposure=resize_values(self.exposure, np.empty(size, np.uint8)),
+        )
 
-@dataclass(frozen=True)
-class MaskMemory:
-    """Where masks are written, uint8 [H, W] each of the frame's size."""
 
-    labels: Mask
-    confidence: Mask
-    exposure: Mask
+def resize_labels(labels: Mask, out: Mask) -> Mask:
+    """Scale ids to the size of ``out`` and return it: the nearest id, never one in between."""
+    size = (out.shape[1], out.shape[0])
+    return cv2.resize(labels, size, dst=out, interpolation=cv2.INTER_NEAREST_EXACT)
 
-    @classmethod
-    def allocate(cls, height: int, width: int) -> MaskMemory:
-        """Return new memory for frames of one size."""
-        return cls(*(np.empty((height, width), np.uint8) for _ in range(3)))
+
+def resize_values(values: Mask, out: Mask) -> Mask:
+    """Scale values to the size of ``out`` bilinearly and return it."""
+    return cv2.resize(values, (out.shape[1], out.shape[0]), dst=out)
 
 
 class Segmenter:
-    """Turns frames into masks with one backend. Not thread-safe: one worker owns it.
+    """Turns frames into masks with one backend. Not thread-safe: one worker owns it."""
 
-    Args:
-        backend: runs the model.
-        thresholds: where under- and over-exposure begin.
-        reason: why this backend was chosen, for people.
-    """
-
-    def __init__(
-        self,
-        backend: Backend,
-        thresholds: ExposureThresholds | None = None,
-        reason: str = '',
-    ) -> None:
-        self.backend = backend
-        self.thresholds = thresholds or ExposureThresholds()
-        self.reason = reason
-        model = backend.model
-        self._input = np.empty((1, model.height, model.width, 3), np.uint8)
+    def __init__(self, started: Started) -> None:
+        self.backend = started.backend
+        self.reason = started.reason
+        self.self_check = started.self_check
 
     @classmethod
     def load(
         cls,
         model_path: str | Path | None = None,
         backend: str = AUTO,
-        threads: int = 0,
-        thresholds: ExposureThresholds | None = None,
+        options: BackendOptions | None = None,
+        report: Report | None = None,
     ) -> Segmenter:
         """Return a segmenter for a model file (None or '' = the released one).
+
+        Args:
+            model_path: an exported ONNX file.
+            backend: a key of ``backends.BACKENDS``, or 'auto'.
+            options: of the backend.
+            report: called with what is being done, for people.
 
         Raises:
             ModelError: the model is missing or corrupt.
             BackendError: no backend can run it.
         """
-        chosen, reason = create_backend(load_model(model_path), backend, threads)
-        return cls(chosen, thresholds, reason)
+        return cls(create_backend(load_model(model_path), backend, options, report))
 
-    def __call__(
-        self, frame: NDArray[np.uint8], encoding: str = 'rgb8', out: MaskMemory | None = None
-    ) -> Segmentation:
-        """Segment one frame.
-
-        Args:
-            frame: uint8 [H, W, C] or [H, W], possibly a strided view.
-            encoding: how its channels are to be read (a key of ``image_codec.CHANNELS``).
-            out: memory of the masks; None allocates.
+    def __call__(self, frame: CameraFrame) -> Segmentation:
+        """Segment one frame; the masks have the model's size and are valid until the next frame.
 
         Raises:
             BackendError: when the runtime fails.
         """
         start = time.perf_counter()
-        resize_to_rgb(frame, encoding, self._input[0])
+        image = resize_to_rgb(frame, self.backend.input[0])
         prepared = time.perf_counter()
-        result = self.backend.infer(self._input)
+        result = self.backend.infer(self.backend.input)
         inferred = time.perf_counter()
-        height, width = frame.shape[:2]
-        out = out or MaskMemory.allocate(height, width)
-        values = result.exposure
-        if values is None:
-            values = exposure.value_channel(self._input[0])
-        size = (width, height)
-        cv2.resize(result.labels, size, dst=out.labels, interpolation=cv2.INTER_NEAREST_EXACT)
-        cv2.resize(result.confidence, size, dst=out.confidence)
-        bad = exposure.exposure_mask(values, self.thresholds)
-        cv2.resize(bad, size, dst=out.exposure, interpolation=cv2.INTER_NEAREST_EXACT)
-        done = time.perf_counter()
-        timings = Timings(
-            (prepared - start) * 1e3, (inferred - prepared) * 1e3, (done - inferred) * 1e3
-        )
-        return Segmentation(out.labels, out.confidence, out.exposure, timings)
+        exposure = value_channel(image) if result.exposure is None else result.exposure
+        timings = Timings((prepared - start) * 1e3, (inferred - prepared) * 1e3)
+        return Segmentation(result.labels, result.confidence, exposure, timings)
+
+    def segment_rgb(self, rgb: NDArray[np.uint8]) -> Segmentation:
+        """Segment uint8 [H, W, 3]; the masks have the frame's size and are the caller's."""
+        return self(CameraFrame.of(rgb)).resized(*rgb.shape[:2])
+
+    def close(self) -> None:
+        """Free the backend."""
+        self.backend.close()

@@ -233,10 +233,8 @@ def to_rgb(message: Any) -> NDArray[np.uint8]:
         ImageError: when it cannot be decoded.
     """
     if hasattr(message, 'format'):
-        return cv2.cvtColor(image_codec.decode_compressed(message.data), cv2.COLOR_BGR2RGB)
-    pixels = image_codec.view(message)
-    out = np.empty((message.height, message.width, 3), np.uint8)
-    return image_codec.resize_to_rgb(pixels, message.encoding, out)
+        return image_codec.to_rgb(image_codec.decode_compressed(message.data))
+    return image_codec.to_rgb(image_codec.view(message))
 
 
 def stamp_ns(message: Any) -> int:
@@ -264,7 +262,7 @@ def read_drive(
         for connection, _, raw in reader.messages(connections=[images, *truths]):
             message: Any = reader.deserialize(raw, connection.msgtype)
             if connection.topic == labels_topic:
-                labels[stamp_ns(message)] = image_codec.view(message).copy()
+                labels[stamp_ns(message)] = image_codec.view(message).samples.copy()
                 continue
             if waiting is not None:
                 yield _frame(waiting, labels)

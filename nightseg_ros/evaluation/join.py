@@ -54,6 +54,6 @@ def _masks_by_frame(masks_bag: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield stamp, masks
                 masks = {}
             stamp = stamp_ns(message)
-            masks[connection.topic] = view(message)
+            masks[connection.topic] = view(message).samples
         if stamp is not None:
             yield stamp, masks

@@ -5,51 +5,51 @@ from __future__ import annotations
 import functools
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import TypeAlias
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock
+from rclpy.clock import ClockType
+from rclpy.clock import JumpThreshold
+from rclpy.clock import TimeJump
+from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
 from rclpy.lifecycle import LifecycleState
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import HistoryPolicy
-from rclpy.qos import QoSProfile
-from rclpy.qos import ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.subscription import Subscription
-from rclpy.time import Time
-from sensor_msgs.msg import CompressedImage
-from sensor_msgs.msg import Image
+from std_srvs.srv import SetBool
+from std_srvs.srv import Trigger
 
-from nightseg_ros.core import image_codec
+from nightseg_ros.core.backends import AUTO
 from nightseg_ros.core.backends import BackendError
-from nightseg_ros.core.image_codec import ImageError
+from nightseg_ros.core.backends import load_backend_class
 from nightseg_ros.core.model import ModelError
+from nightseg_ros.core.model import load_model
 from nightseg_ros.core.segmenter import Segmenter
+from nightseg_ros.ros import debug_frame
 from nightseg_ros.ros import diagnostics
 from nightseg_ros.ros import parameters
-from nightseg_ros.ros.mailbox import Mailbox
-from nightseg_ros.ros.masks_publisher import MasksPublisher
-from nightseg_ros.ros.statistics import Statistics
+from nightseg_ros.ros.camera import Camera
+from nightseg_ros.ros.diagnostics import Interval
+from nightseg_ros.ros.engine_loader import EngineLoader
+from nightseg_ros.ros.engine_loader import Loaded
+from nightseg_ros.ros.frame_path import FramePath
+from nightseg_ros.ros.qos import DIAGNOSTICS_DEPTH
+from nightseg_ros.ros.statistics import Summary
 
-DIAGNOSTICS_PERIOD = 1.0
-LOG_EVERY = 100
-"""Drops of one kind from one line in the log to the next."""
+DIAGNOSTICS_PERIOD_S = 1.0
+MEMORY_BASELINE_AFTER = 100
+"""Frames until the node's memory is as large as it should ever be."""
 
-CAMERA_QOS = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT
-)
+CANNOT_START = 2
+"""Exit code of a node that cannot do what it was started for."""
 
-
-CameraImage: TypeAlias = Image | CompressedImage
 Transition = Callable[['NightSegNode', LifecycleState], TransitionCallbackReturn]
 
 
@@ -68,76 +68,75 @@ def logged(transition: Transition) -> Transition:
 
 
 class NightSegNode(LifecycleNode):
-    """Subscribes to a camera, publishes masks.
+    """Subscribes to cameras, publishes masks.
 
-    The subscription's callback only puts the newest message into a mailbox; one worker thread owns
-    the segmenter. So services and parameters answer while a frame is being processed, and a
-    network slower than the camera costs frames, never latency.
+    Three threads: the executor's (callbacks, services, diagnostics), the frame path's (which owns
+    the segmenter) and, while a model is loaded, the loader's. So services and parameters answer
+    while a frame is processed or an engine is built, and a network slower than the cameras costs
+    frames, never latency.
+
+    Active, it subscribes as soon as a model has passed its self-check, never before.
     """
 
     def __init__(self, **kwargs) -> None:
         super().__init__('night_seg', **kwargs)
         parameters.declare(self)
-        parameters.settings(self)
-        self.add_on_set_parameters_callback(self._check_parameters)
-        self._segmenter: Segmenter | None = None
-        self._masks: MasksPublisher | None = None
-        self._subscription: Subscription | None = None
-        self._mailbox: Mailbox[CameraImage] | None = None
-        self._worker: threading.Thread | None = None
-        self._statistics = Statistics()
-        self._reported = self._statistics.summary()
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        self._timer = self.create_timer(DIAGNOSTICS_PERIOD, self._publish_diagnostics)
+        self._settings = parameters.settings(self)
+        self.exit_code: int | None = None
+        self._state = 'unconfigured'
+        self._enabled = True
+        self._listening = False
+        self._failure = ''
+        self._cameras: list[Camera] = []
+        self._frame_path = FramePath(lambda: self._settings, self.get_clock(), self.get_logger())
+        self._loaded_signal = self.create_guard_condition(self._on_loaded)
+        self._loader = EngineLoader(self._loaded_signal.trigger)
+        self._follow_parameters()
+        # Kept: the callback lives as long as its handle.
+        self._jump_handle = self.get_clock().create_jump_callback(
+            JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1)),
+            post_callback=self._on_clock_jump,
+        )
+        self.create_service(SetBool, '~/enable', self._on_enable)
+        self.create_service(Trigger, '~/reload_model', self._on_reload_model)
+        self.create_service(Trigger, '~/reset_statistics', self._on_reset_statistics)
+        self.create_service(Trigger, '~/save_debug_frame', self._on_save_debug_frame)
+        self._reported: dict[str, Summary] = {}
+        self._reported_at = self.get_clock().now()
+        self._memory_baseline: float | None = None
+        self._diagnostics = self.create_publisher(
+            DiagnosticArray, '/diagnostics', DIAGNOSTICS_DEPTH
+        )
+        # On the steady clock: a /clock that stands still must not silence the diagnostics.
+        self._steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=self._steady_clock)
 
     # Lifecycle
 
     @logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model and create the publishers."""
+        """Create the publishers and begin to load the model."""
         try:
-            self._segmenter = Segmenter.load(
-                self.get_parameter('model_path').value,
-                self.get_parameter('backend').value,
-                self.get_parameter('threads').value,
-            )
+            self._start_loading()
         except (ModelError, BackendError) as error:
             self.get_logger().error(str(error))
             return TransitionCallbackReturn.FAILURE
-        model = self._segmenter.backend.model
-        self.get_logger().info(
-            f'{model.name} ({model.width}x{model.height}) on {self._segmenter.backend.name}: '
-            f'{self._segmenter.reason}'
-        )
-        self._masks = MasksPublisher(self)
+        self._cameras = [Camera(self, name) for name in self.get_parameter('cameras').value]
+        self._state = 'inactive'
         return super().on_configure(state)
 
     @logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start the worker and subscribe to the camera."""
+        """Start the frame path; subscribe as soon as there is a model."""
         result = super().on_activate(state)
-        self._mailbox = Mailbox()
-        self._worker = threading.Thread(
-            target=self._work,
-            args=(self._mailbox, self._segmenter, self._masks),
-            name='segmenter',
-            daemon=True,
-        )
-        self._worker.start()
-        compressed = self.get_parameter('image_transport').value == 'compressed'
-        self._subscription = subscription = self.create_subscription(
-            CompressedImage if compressed else Image,
-            'image/compressed' if compressed else 'image',
-            self._on_image,
-            CAMERA_QOS,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
-        self.get_logger().info(f'waiting for images on {subscription.topic_name}')
+        self._frame_path.start(self._cameras)
+        self._state = 'active'
+        self._listen_or_not()
         return result
 
     @logged
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop subscribing and let the worker finish its frame."""
+        """Stop subscribing and let the frame path finish its frame."""
         self.stop()
         return super().on_deactivate(state)
 
@@ -155,113 +154,215 @@ class NightSegNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def stop(self) -> None:
-        """Stop subscribing and wait for the worker."""
-        if self._subscription is not None:
-            self.destroy_subscription(self._subscription)
-            self._subscription = None
-        if self._mailbox is not None and self._worker is not None:
-            self._mailbox.close()
-            self._worker.join()
-            self._mailbox = self._worker = None
+        """Stop subscribing and wait for the frame path."""
+        if self._state == 'active':
+            self._state = 'inactive'
+        self._listen_or_not()
+        self._frame_path.stop()
 
     def _release(self) -> None:
-        if self._masks is not None:
-            self._masks.destroy()
-        self._masks = self._segmenter = None
+        self._loader.cancel()
+        self._frame_path.replace_segmenter(None)
+        for camera in self._cameras:
+            camera.destroy()
+        self._cameras = []
+        self._reported = {}
+        self._state = 'unconfigured'
+
+    def _listen_or_not(self) -> None:
+        """Subscribe exactly while active, enabled and able to segment."""
+        ready = self._frame_path.segmenter is not None
+        wanted = self._state == 'active' and self._enabled and ready
+        if wanted == self._listening:
+            return
+        self._listening = wanted
+        for camera in self._cameras:
+            if wanted:
+                compressed = self.get_parameter('image_transport').value == 'compressed'
+                topic = camera.listen(compressed, self._frame_path.put)
+                self.get_logger().info(f'waiting for images on {topic}')
+            else:
+                camera.stop_listening()
+
+    # The model
+
+    def _start_loading(self) -> bool:
+        """Begin to load what the parameters ask for; returns False while something is loaded.
+
+        Raises:
+            ModelError: the model is missing or corrupt.
+            BackendError: the backend is not installed.
+        """
+        request = parameters.engine_request(self)
+        model = load_model(request.model_path)
+        if request.backend != AUTO:
+            load_backend_class(request.backend)
+        return self._loader.start(model, request.backend, request.options)
+
+    def _on_loaded(self) -> None:
+        loaded = self._loader.take()
+        if loaded is None:
+            return
+        self._failure = loaded.error
+        if loaded.segmenter is not None:
+            self._use(loaded.segmenter, loaded.elapsed_s)
+        else:
+            self._give_up(loaded)
+
+    def _use(self, segmenter: Segmenter, elapsed_s: float) -> None:
+        backend = segmenter.backend
+        self.get_logger().info(
+            f'{backend.model.name} ({backend.model.width}x{backend.model.height}) on '
+            f'{backend.name} in {backend.precision} after {elapsed_s:.1f} s: {segmenter.reason}; '
+            f'self-check {segmenter.self_check}'
+        )
+        self._frame_path.replace_segmenter(segmenter)
+        if self.get_parameter('build_only').value:
+            self._exit(0)
+        else:
+            self._listen_or_not()
+
+    def _give_up(self, loaded: Loaded) -> None:
+        self.get_logger().error(loaded.error)
+        if self._frame_path.segmenter is not None:
+            self.get_logger().warning('the previous model drives on')
+        elif self.get_parameter('autostart').value or self.get_parameter('build_only').value:
+            self._exit(CANNOT_START)
+        else:
+            if self._state == 'active':
+                self.trigger_deactivate()
+            self.trigger_cleanup()
+
+    def _exit(self, code: int) -> None:
+        self.exit_code = code
+        self.context.try_shutdown()
+
+    # Services
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._enabled = request.data
+        self._listen_or_not()
+        response.success = True
+        response.message = 'enabled' if request.data else 'disabled: nothing is subscribed to'
+        return response
+
+    def _on_reload_model(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        """Begin to load; the model in use drives on until the next has passed its self-check."""
+        if self._state == 'unconfigured':
+            response.message = 'not configured: there is no model to replace'
+            return response
+        try:
+            response.success = self._start_loading()
+        except (ModelError, BackendError) as error:
+            response.message = str(error)
+            return response
+        response.message = (
+            'loading; the present model drives on until the new one has passed its self-check, '
+            'see "engine" in /diagnostics'
+            if response.success
+            else 'a model is being loaded already'
+        )
+        return response
+
+    def _on_reset_statistics(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        self._reset_statistics()
+        response.success = True
+        response.message = 'all counts and times begin again'
+        return response
+
+    def _on_save_debug_frame(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        saved = []
+        try:
+            for camera in self._cameras:
+                if camera.last is not None:
+                    segmenter = self._frame_path.segmenter
+                    saved.append(debug_frame.save(camera, camera.last, segmenter, self._settings))
+        except OSError as error:
+            response.message = f'{error}; set debug_dir to a folder that can be written'
+            return response
+        response.success = bool(saved)
+        response.message = ', '.join(map(str, saved)) or 'no frame was segmented yet'
+        return response
+
+    def _reset_statistics(self) -> None:
+        for camera in self._cameras:
+            camera.reset()
+        self._reported = {}
+
+    def _on_clock_jump(self, jump: TimeJump) -> None:
+        if jump.delta.nanoseconds < 0:
+            seconds = -jump.delta.nanoseconds / 1e9
+            self.get_logger().warning(f'the clock jumped back by {seconds:.3f} s: counting anew')
+        self._reset_statistics()
 
     # Parameters
 
+    def _follow_parameters(self) -> None:
+        self.add_on_set_parameters_callback(self._check_parameters)
+        if hasattr(self, 'add_post_set_parameters_callback'):
+            self.add_post_set_parameters_callback(self._read_settings)
+        else:  # Humble: a guard condition runs once the callback has returned and the value is set
+            self._settings_changed = self.create_guard_condition(self._read_settings)
+
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         try:
-            parameters.settings(self, changes)
+            parameters.check(self, changes)
         except parameters.InvalidParameterError as error:
             return SetParametersResult(successful=False, reason=str(error))
+        if not hasattr(self, 'add_post_set_parameters_callback'):
+            self._settings_changed.trigger()
         return SetParametersResult(successful=True)
 
-    # Frames
-
-    def _on_image(self, message: CameraImage) -> None:
-        self._statistics.received()
-        if self._mailbox is not None and self._mailbox.put(message):
-            self._statistics.dropped('replaced_by_newer')
-
-    def _work(
-        self, mailbox: Mailbox[CameraImage], segmenter: Segmenter, publisher: MasksPublisher
-    ) -> None:
-        while (message := mailbox.take()) is not None:
-            try:
-                self._process(message, segmenter, publisher)
-            except ImageError as error:
-                self._drop(error.reason, str(error))
-            except Exception as error:  # the worker must outlive whatever a frame does to it
-                self._drop('processing_failed', f'{type(error).__name__}: {error}')
-
-    def _process(
-        self, message: CameraImage, segmenter: Segmenter, publisher: MasksPublisher
-    ) -> None:
-        start = self._now_ms()
-        settings = parameters.settings(self)
-        age = self._age_ms(message)
-        if age is not None and 0 < settings.max_image_age_ms < age:
-            self._drop(
-                'too_old',
-                f'the image is {age / 1e3:.1f} s old: if this is a bag, set use_sim_time and play '
-                'it with --clock, or set max_image_age_ms to 0',
-            )
-            return
-        if isinstance(message, CompressedImage):
-            frame, encoding = image_codec.decode_compressed(message.data), 'bgr8'
-        else:
-            frame, encoding = image_codec.view(message), message.encoding
-        decoded = self._now_ms()
-        segmenter.thresholds = settings.thresholds
-        masks = segmenter(frame, encoding, publisher.memory(*frame.shape[:2]))
-        segmented = self._now_ms()
-        publisher.publish(message.header, frame, encoding, masks, settings.overlay_opacity)
-        done = self._now_ms()
-        self._statistics.published(
-            {
-                'decode': decoded - start,
-                'preprocess': masks.timings.preprocess,
-                'infer': masks.timings.infer,
-                'postprocess': masks.timings.postprocess,
-                'publish': done - segmented,
-                'total': done - start,
-            }
-        )
-
-    def _age_ms(self, message: CameraImage) -> float | None:
-        """Return how old a frame is on the node's clock; None when it has no stamp."""
-        stamp = Time.from_msg(message.header.stamp)
-        if stamp.nanoseconds == 0:
-            return None
-        return (self.get_clock().now().nanoseconds - stamp.nanoseconds) / 1e6
-
-    def _drop(self, reason: str, message: str) -> None:
-        count = self._statistics.dropped(reason, message)
-        if count == 1 or count % LOG_EVERY == 0:
-            self.get_logger().warning(f'frame dropped ({reason}, {count} so far): {message}')
+    def _read_settings(self, changes: list[Parameter] | None = None) -> None:
+        self._settings = parameters.settings(self)
 
     # Diagnostics
 
     def _publish_diagnostics(self) -> None:
-        now = self._statistics.summary()
+        clock = self.get_clock().now()
+        interval = Interval((clock - self._reported_at).nanoseconds / 1e9, time.monotonic())
+        self._reported_at = clock
         name = self.get_fully_qualified_name()
-        active = self._subscription is not None
-        state = 'active' if active else 'inactive' if self._segmenter else 'not configured'
+        listening = '' if self._listening else self._why_not_listening()
         message = DiagnosticArray()
-        message.header.stamp = self.get_clock().now().to_msg()
+        message.header.stamp = clock.to_msg()
         message.status = [
-            diagnostics.engine_status(name, self._segmenter, state),
-            diagnostics.input_status(name, now, self._reported, DIAGNOSTICS_PERIOD, active),
-            diagnostics.time_status(name, now),
+            diagnostics.engine_status(
+                name,
+                self._state,
+                self._frame_path.segmenter,
+                self._loader.loading(),
+                self._failure,
+            ),
+            diagnostics.memory_status(name, self._memory_baseline),
         ]
+        for camera in self._cameras:
+            title = f'{name}/{camera.name}' if camera.name else name
+            now = camera.statistics.summary()
+            before = self._reported.get(camera.name, now)
+            self._reported[camera.name] = now
+            message.status += [
+                diagnostics.input_status(
+                    title, listening, now, before, camera.events, self._settings, interval
+                ),
+                diagnostics.time_status(title, now, self._settings),
+                diagnostics.health_status(title, now, self._settings),
+                diagnostics.qos_status(title, camera.events),
+            ]
+            if self._memory_baseline is None and now.published >= MEMORY_BASELINE_AFTER:
+                self._memory_baseline = diagnostics.resident_mib()
         self._diagnostics.publish(message)
-        self._reported = now
 
-    @staticmethod
-    def _now_ms() -> float:
-        return time.perf_counter() * 1e3
+    def _why_not_listening(self) -> str:
+        if self._state != 'active':
+            return self._state
+        return 'waiting for the model' if self._enabled else 'disabled'
 
 
 def main(args: list[str] | None = None) -> int:
@@ -270,14 +371,14 @@ def main(args: list[str] | None = None) -> int:
     node = None
     try:
         node = NightSegNode()
-        if node.get_parameter('autostart').value and not _autostart(node):
-            return 2
+        if not _autostart(node):
+            return CANNOT_START
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         executor.spin()
     except parameters.InvalidParameterError as error:
         print(f'error: {error}', file=sys.stderr)
-        return 2
+        return CANNOT_START
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
@@ -287,14 +388,17 @@ def main(args: list[str] | None = None) -> int:
             node.stop()
             node.destroy_node()
         rclpy.try_shutdown()
-    return 0
+    return (node.exit_code if node else None) or 0
 
 
 def _autostart(node: NightSegNode) -> bool:
-    configured = node.trigger_configure()
-    if configured != TransitionCallbackReturn.SUCCESS:
+    """Do what the node was started for; returns whether that could be begun."""
+    build_only = node.get_parameter('build_only').value
+    if not build_only and not node.get_parameter('autostart').value:
+        return True
+    if node.trigger_configure() != TransitionCallbackReturn.SUCCESS:
         return False
-    return node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    return build_only or node.trigger_activate() == TransitionCallbackReturn.SUCCESS
 
 
 if __name__ == '__main__':

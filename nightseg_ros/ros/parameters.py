@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange
 from rcl_interfaces.msg import IntegerRange
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.validate_full_topic_name import validate_full_topic_name
 
 from nightseg_ros.core.backends import AUTO
 from nightseg_ros.core.backends import BACKENDS
+from nightseg_ros.core.backends import BackendOptions
 from nightseg_ros.core.exposure import ExposureThresholds
+from nightseg_ros.core.model import PRECISIONS
 
 TRANSPORTS = ('raw', 'compressed')
+MASK_SIZES = ('source', 'model')
 
 
 @dataclass(frozen=True)
@@ -46,25 +52,57 @@ class Declaration:
         return descriptor
 
 
+_AT_LOADING = 'Takes effect when the model is loaded: at configuration and by ~/reload_model.'
+
 DECLARATIONS = (
     Declaration(
         'model_path',
         '',
-        'Exported ONNX model; empty takes the released one that is installed.',
-        read_only=True,
+        f'Exported ONNX model; empty takes the released one that is installed. {_AT_LOADING}',
     ),
     Declaration(
         'backend',
         AUTO,
-        'Inference backend; auto times each installed one and takes the fastest.',
+        'Inference backend; auto takes TensorRT where it runs, else the fastest of those '
+        f'installed, timed. {_AT_LOADING}',
         choices=(AUTO, *BACKENDS),
-        read_only=True,
+    ),
+    Declaration(
+        'precision',
+        AUTO,
+        'Of the network; auto takes the fastest that the backend runs and that passes the '
+        f'self-check. {_AT_LOADING}',
+        choices=(AUTO, *PRECISIONS),
     ),
     Declaration(
         'threads',
         0,
-        'Threads of the backend; 0 leaves the choice to it.',
+        f'Threads of a CPU backend; 0 leaves the choice to it. {_AT_LOADING}',
         bounds=(0, 256),
+    ),
+    Declaration(
+        'engine_cache_dir',
+        '',
+        'Where TensorRT engines are kept; nobody else may be able to write there. Empty takes '
+        f'~/.cache/nightseg_ros/engines. {_AT_LOADING}',
+    ),
+    Declaration('device', 0, f'CUDA device. {_AT_LOADING}', bounds=(0, 64)),
+    Declaration(
+        'dla_core',
+        -1,
+        f'Deep learning accelerator of a Jetson that runs the engine; -1: the GPU. {_AT_LOADING}',
+        bounds=(-1, 3),
+    ),
+    Declaration(
+        'gpu_fallback',
+        True,
+        f'Whether the GPU runs the layers that a DLA cannot. {_AT_LOADING}',
+    ),
+    Declaration(
+        'cameras',
+        [''],
+        'Names of cameras that share the model: NAME/image in, ~/NAME/semantic/mask out. One '
+        'empty name: image in, ~/semantic/mask out.',
         read_only=True,
     ),
     Declaration(
@@ -82,11 +120,49 @@ DECLARATIONS = (
         read_only=True,
     ),
     Declaration(
+        'build_only',
+        False,
+        'Load the model (with TensorRT: build its engine), check it, and exit: 0 when it passed.',
+        read_only=True,
+    ),
+    Declaration(
+        'mask_size',
+        'source',
+        'Size of the published masks: that of the image (source), or of the network (model; less '
+        'to send, with ~/semantic/camera_info scaled to it).',
+        choices=MASK_SIZES,
+    ),
+    Declaration(
         'max_image_age_ms',
         1000.0,
         'Frames whose stamp is older than this on the node clock are dropped and counted; 0 keeps '
         'all. Bags: set use_sim_time and play with --clock, or set 0.',
         bounds=(0.0, 3.6e6),
+    ),
+    Declaration(
+        'stale_after_ms',
+        1000.0,
+        'A camera that sent nothing for so long is reported as stale.',
+        bounds=(1.0, 3.6e6),
+    ),
+    Declaration(
+        'latency_warn_ms',
+        100.0,
+        'Diagnostics warn when the p99 of the time from callback to published mask is above this.',
+        bounds=(0.0, 3.6e6),
+    ),
+    Declaration(
+        'latency_error_ms',
+        300.0,
+        'Diagnostics report an error when that p99 is above this.',
+        bounds=(0.0, 3.6e6),
+    ),
+    Declaration(
+        'max_class_share',
+        0.98,
+        'Diagnostics report an error when one class fills more than this share of the last masks: '
+        'the network has collapsed, or the camera is covered.',
+        bounds=(0.0, 1.0),
     ),
     Declaration(
         'exposure.under_threshold',
@@ -106,6 +182,17 @@ DECLARATIONS = (
         'Opacity of the class colours in the overlay.',
         bounds=(0.0, 1.0),
     ),
+    Declaration(
+        'png_level',
+        1,
+        'Compression of ~/semantic/mask/compressed: 1 is fastest, 9 smallest.',
+        bounds=(0, 9),
+    ),
+    Declaration(
+        'debug_dir',
+        '~/.ros/nightseg',
+        'Where ~/save_debug_frame writes.',
+    ),
 )
 
 _CHOICES = {d.name: d.choices for d in DECLARATIONS if d.choices}
@@ -113,11 +200,27 @@ _CHOICES = {d.name: d.choices for d in DECLARATIONS if d.choices}
 
 @dataclass(frozen=True)
 class Settings:
-    """The parameters that may change while the node runs."""
+    """What may change from one frame to the next."""
 
+    mask_at_source_size: bool
     max_image_age_ms: float
+    stale_after_ms: float
+    latency_warn_ms: float
+    latency_error_ms: float
+    max_class_share: float
     thresholds: ExposureThresholds
     overlay_opacity: float
+    png_level: int
+    debug_dir: Path
+
+
+@dataclass(frozen=True)
+class EngineRequest:
+    """What is loaded at the next loading."""
+
+    model_path: str
+    backend: str
+    options: BackendOptions
 
 
 class InvalidParameterError(ValueError):
@@ -136,14 +239,33 @@ def declare(node: Node) -> None:
             node.declare_parameter(d.name, d.default, d.descriptor())
     except ParameterException as error:  # out of range or of another type
         raise InvalidParameterError(str(error)) from error
+    check(node)
+    check_cameras(node.get_parameter('cameras').value)
+
+
+def check_cameras(names: list[str]) -> None:
+    """Raise InvalidParameterError unless each camera can have topics of its own."""
+    if len(set(names)) != len(names) or not names:
+        raise InvalidParameterError(f'cameras: {list(names)} must be different names')
+    if names == ['']:
+        return
+    for name in names:
+        try:
+            validate_full_topic_name(f'/{name}')
+        except InvalidTopicNameException as error:
+            raise InvalidParameterError(
+                f"cameras: '{name}' cannot be part of a topic's name: use letters, digits and _"
+            ) from error
+
+
+def check(node: Node, changes: list[Parameter] | None = None) -> None:
+    """Raise InvalidParameterError when values are, or after ``changes`` would be, of no use."""
+    changed = {parameter.name: parameter.value for parameter in changes or []}
     for name, choices in _CHOICES.items():
-        check_choice(name, node.get_parameter(name).value, choices)
-
-
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise InvalidParameterError unless ``value`` is one of ``choices``."""
-    if value not in choices:
-        raise InvalidParameterError(f"{name}: '{value}' is not one of {', '.join(choices)}")
+        value = changed.get(name, node.get_parameter(name).value)
+        if value not in choices:
+            raise InvalidParameterError(f"{name}: '{value}' is not one of {', '.join(choices)}")
+    settings(node, changes)
 
 
 def settings(node: Node, changes: list[Parameter] | None = None) -> Settings:
@@ -163,4 +285,33 @@ def settings(node: Node, changes: list[Parameter] | None = None) -> Settings:
         )
     except ValueError as error:
         raise InvalidParameterError(str(error)) from error
-    return Settings(value('max_image_age_ms'), thresholds, value('overlay_opacity'))
+    return Settings(
+        mask_at_source_size=value('mask_size') == 'source',
+        max_image_age_ms=value('max_image_age_ms'),
+        stale_after_ms=value('stale_after_ms'),
+        latency_warn_ms=value('latency_warn_ms'),
+        latency_error_ms=value('latency_error_ms'),
+        max_class_share=value('max_class_share'),
+        thresholds=thresholds,
+        overlay_opacity=value('overlay_opacity'),
+        png_level=value('png_level'),
+        debug_dir=Path(value('debug_dir')).expanduser(),
+    )
+
+
+def engine_request(node: Node) -> EngineRequest:
+    """Return what the parameters ask to be loaded."""
+
+    def value(name: str) -> Any:
+        return node.get_parameter(name).value
+
+    cache = value('engine_cache_dir')
+    options = BackendOptions(
+        threads=value('threads'),
+        precision=value('precision'),
+        engine_cache_dir=Path(cache).expanduser() if cache else None,
+        device=value('device'),
+        dla_core=value('dla_core'),
+        gpu_fallback=value('gpu_fallback'),
+    )
+    return EngineRequest(value('model_path'), value('backend'), options)

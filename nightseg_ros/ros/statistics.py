@@ -1,4 +1,4 @@
-"""Counts and times of the node, from which the diagnostics are made."""
+"""Counts and times of one camera, from which the diagnostics are made."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from collections import Counter
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from dataclasses import field
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
+from nightseg_ros.core.health import Health
+
 WINDOW = 300
 """Frames over which percentiles are taken."""
+
+HEALTH_WINDOW = 30
+"""Frames over which the health of the output is averaged."""
 
 
 class Percentiles(NamedTuple):
@@ -26,38 +31,50 @@ class Percentiles(NamedTuple):
 
 @dataclass(frozen=True)
 class Summary:
-    """What happened so far.
+    """What happened since the last reset.
 
     Attributes:
         received: frames that arrived.
         published: frames whose mask went out.
         dropped: frames that did not become masks, by reason.
         stages: times of each stage over the last frames.
+        health: of the last frames' masks.
         last_error: the newest error message, or ''.
+        last_arrival: time.monotonic() of the last frame; None before the first.
     """
 
     received: int
     published: int
     dropped: Mapping[str, int]
     stages: Mapping[str, Percentiles]
+    health: tuple[Health, ...]
     last_error: str
+    last_arrival: float | None
 
 
-@dataclass
 class Statistics:
     """Written by the subscription and the worker, read by the diagnostics; thread-safe."""
 
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _received: int = 0
-    _published: int = 0
-    _dropped: Counter = field(default_factory=Counter)
-    _stages: dict[str, deque] = field(default_factory=dict)
-    _last_error: str = ''
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.reset()
 
-    def received(self) -> None:
-        """Count a frame that arrived."""
+    def reset(self) -> None:
+        """Begin again."""
+        with self._lock:
+            self._received = 0
+            self._published = 0
+            self._dropped: Counter[str] = Counter()
+            self._stages: dict[str, deque[float]] = {}
+            self._health: deque[Health] = deque(maxlen=HEALTH_WINDOW)
+            self._last_error = ''
+            self._last_arrival: float | None = None
+
+    def received(self, now: float) -> None:
+        """Count a frame that arrived at ``now`` (time.monotonic())."""
         with self._lock:
             self._received += 1
+            self._last_arrival = now
 
     def dropped(self, reason: str, message: str = '') -> int:
         """Count a frame that becomes no mask; returns how often this reason occurred."""
@@ -67,20 +84,30 @@ class Statistics:
                 self._last_error = message
             return self._dropped[reason]
 
-    def published(self, stages: Mapping[str, float]) -> None:
+    def published(self, stages: Mapping[str, float], health: Health) -> None:
         """Count a frame whose mask went out, with the time of each stage in ms."""
         with self._lock:
             self._published += 1
+            self._health.append(health)
             for name, milliseconds in stages.items():
                 self._stages.setdefault(name, deque(maxlen=WINDOW)).append(milliseconds)
 
     def summary(self) -> Summary:
         """Return a consistent copy."""
         with self._lock:
-            stages = {
-                name: Percentiles(*(float(p) for p in np.percentile(times, (50, 95, 99))))
-                for name, times in self._stages.items()
-            }
-            return Summary(
-                self._received, self._published, dict(self._dropped), stages, self._last_error
+            times = {name: list(values) for name, values in self._stages.items()}
+            counted = Summary(
+                received=self._received,
+                published=self._published,
+                dropped=dict(self._dropped),
+                stages={},
+                health=tuple(self._health),
+                last_error=self._last_error,
+                last_arrival=self._last_arrival,
             )
+        # Outside the lock: the worker must not wait for a report.
+        stages = {
+            name: Percentiles(*(float(p) for p in np.percentile(values, (50, 95, 99))))
+            for name, values in times.items()
+        }
+        return replace(counted, stages=stages)

@@ -19,7 +19,7 @@ from nightseg_ros.core.model import load_model
 def test_each_backend_returns_the_models_outputs(
     name: str, channel_model: Path, frame: np.ndarray
 ) -> None:
-    backend, reason = create_backend(load_model(channel_model), name, threads=1)
+    backend, reason = create_backend(load_model(channel_model), name)
     assert reason == 'asked for'
     result = backend.infer(frame[None])
     for output, channel in zip(result, range(3), strict=True):

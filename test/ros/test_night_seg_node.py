@@ -187,8 +187,10 @@ def test_parameters_are_described_checked_and_take_effect(start, make_image, fra
     assert not refused.successful
     assert 'under < over' in refused.reason
     kind = ParameterType.PARAMETER_STRING
-    backend = Parameter(name='backend', value=ParameterValue(type=kind, string_value='openvino'))
-    request = SetParameters.Request(parameters=[backend])
+    transport = Parameter(
+        name='image_transport', value=ParameterValue(type=kind, string_value='compressed')
+    )
+    request = SetParameters.Request(parameters=[transport])
     assert not rig.call(SetParameters, 'set_parameters', request).results[0].successful
 
     assert set_double(rig, 'exposure.under_threshold', 0.5).successful
@@ -208,7 +210,7 @@ def test_ctrl_c_ends_the_node_cleanly(start) -> None:
     ('parameter', 'message'),
     [
         ('model_path:=/nowhere/model.onnx', '/nowhere/model.onnx'),
-        ('backend:=abacus', "'abacus' is not one of auto, openvino, onnxruntime"),
+        ('backend:=abacus', "'abacus' is not one of auto, tensorrt, openvino, onnxruntime"),
         ('image_transport:=pigeon', 'raw, compressed'),
         ('overlay_opacity:=3.0', 'overlay_opacity'),
     ],

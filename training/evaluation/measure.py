@@ -32,7 +32,7 @@ def measure(segmenter: Segmenter, root: Path) -> dict[str, float]:
         score = SegmentationScore()
         for index in track(range(len(frames)), description=name):
             image, labels = frames[index]
-            score.update(segmenter(image).labels, labels)
+            score.update(segmenter.segment_rgb(image).labels, labels)
         results[f'miou/{name}'] = round(score.compute().mean_iou, 4)
     results[f'road_iou/{ROAD_SET}'] = round(_road_iou(segmenter, root / ROAD_SET), 4)
     return results
@@ -44,7 +44,7 @@ def _road_iou(segmenter: Segmenter, root: Path) -> float:
     for index in range(len(frames)):
         image, labels = frames[index]
         counted = labels != UNLABELLED
-        predicted = segmenter(image).labels == ROAD
+        predicted = segmenter.segment_rgb(image).labels == ROAD
         truth = labels == ROAD
         intersection += int((predicted & truth & counted).sum())
         union += int(((predicted | truth) & counted).sum())

@@ -7,30 +7,37 @@ import openvino
 from numpy.typing import NDArray
 
 from nightseg_ros.core.backends.base import BackendError
+from nightseg_ros.core.backends.base import BackendOptions
+from nightseg_ros.core.backends.base import CpuBackend
 from nightseg_ros.core.backends.base import Inference
+from nightseg_ros.core.backends.base import Report
 from nightseg_ros.core.model import CONFIDENCE
 from nightseg_ros.core.model import EXPOSURE
+from nightseg_ros.core.model import FP32
+from nightseg_ros.core.model import INT8
 from nightseg_ros.core.model import LABELS
 from nightseg_ros.core.model import Model
 
 
-class OpenVinoBackend:
+class OpenVinoBackend(CpuBackend):
     """Runs the model in OpenVINO's CPU plugin, latency first."""
 
     name = 'openvino'
+    precisions = (FP32, INT8)
 
-    def __init__(self, model: Model, threads: int = 0) -> None:
-        self.model = model
+    def __init__(self, model: Model, options: BackendOptions, report: Report) -> None:
+        super().__init__(model, options)
+        report('compiling the graph for OpenVINO')
         config: dict[str, str | int] = {'PERFORMANCE_HINT': 'LATENCY'}
-        if threads:
-            config['INFERENCE_NUM_THREADS'] = threads
+        if options.threads:
+            config['INFERENCE_NUM_THREADS'] = options.threads
         try:
             core = openvino.Core()
-            graph = core.read_model(model.content, b'')
+            graph = core.read_model(self.model.content, b'')
             self._request = core.compile_model(graph, 'CPU', config).create_infer_request()
         except RuntimeError as error:
-            raise BackendError(f'OpenVINO refuses {model.path}: {error}') from error
-        self._outputs = [LABELS, CONFIDENCE] + ([EXPOSURE] if model.has_exposure else [])
+            raise BackendError(f'OpenVINO refuses {self.model.path}: {error}') from error
+        self._outputs = [LABELS, CONFIDENCE] + ([EXPOSURE] if self.model.has_exposure else [])
 
     def infer(self, image: NDArray[np.uint8]) -> Inference:
         """Run the model on RGB uint8 [1, H, W, 3]; see :class:`Backend`."""
@@ -40,3 +47,7 @@ class OpenVinoBackend:
             raise BackendError(f'OpenVINO failed: {error}') from error
         outputs = [self._request.get_tensor(name).data[0] for name in self._outputs]
         return Inference(*outputs, *[None] * (3 - len(outputs)))
+
+    def close(self) -> None:
+        """Free the compiled model."""
+        del self._request
