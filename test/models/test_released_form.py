@@ -8,7 +8,8 @@ from torch import Tensor
 from torch import nn
 
 from models.released_form import ReleasedForm
-from models.released_form import to_byte
+from models.released_form import repeat_pixels
+from models.released_form import to_steps
 from models.segmentation_output import SegmentationOutput
 from models.segmentation_output import resize
 from models.student import Student
@@ -31,6 +32,10 @@ class KnownNet(nn.Module):
         return self.output
 
 
+def twice(mask: Tensor) -> Tensor:
+    return mask.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
+
+
 @pytest.fixture
 def image() -> Tensor:
     generator = torch.Generator().manual_seed(0)
@@ -41,10 +46,14 @@ def image() -> Tensor:
     ('value', 'expected'),
     [(0.0, 0), (1.0, 255), (0.5, 128), (0.499, 127), (0.001, 0), (0.002, 1), (0.9985, 255)],
 )
-def test_to_byte_rounds(value: float, expected: int) -> None:
-    byte = to_byte(torch.tensor(value))
-    assert byte.dtype == torch.uint8
-    assert byte.item() == expected
+def test_to_steps_rounds(value: float, expected: int) -> None:
+    assert int(to_steps(torch.tensor(value))) == expected
+
+
+def test_pixels_are_repeated_in_both_directions() -> None:
+    x = torch.tensor([[[[1, 2], [3, 4]], [[5, 6], [7, 8]]]])
+    assert repeat_pixels(x)[0, 0].tolist() == [[1, 1, 2, 2]] * 2 + [[3, 3, 4, 4]] * 2
+    assert repeat_pixels(x)[0, 1].tolist() == [[5, 5, 6, 6]] * 2 + [[7, 7, 8, 8]] * 2
 
 
 @pytest.mark.parametrize(
@@ -61,17 +70,17 @@ def test_equals_a_forward_pass_made_by_hand(
         outputs = dict(zip(released.output_names, released(image), strict=True))
         scaled = (image.float() / 255 - MEAN) / STD
         output = net(scaled.permute(0, 3, 1, 2))
-        logits = resize(output.logits, (64, 128))
+        logits = resize(output.logits, (32, 64))
     assert list(outputs) == names
     for mask in outputs.values():
         assert mask.dtype == torch.uint8
         assert mask.shape == (1, 64, 128)
     # Normalising in another order may tip a tie between two classes, nothing more.
-    assert (outputs['labels'] == logits.argmax(1)).float().mean() > 0.999
-    confidence = (255 * logits.softmax(1).amax(1)).round()
+    assert (outputs['labels'] == twice(logits.argmax(1))).float().mean() > 0.999
+    confidence = twice((255 * logits.softmax(1).amax(1)).round())
     assert (outputs['confidence'].float() - confidence).abs().max() <= 1
     if exposure_width:
-        exposure = (255 * resize(output.exposure, (64, 128))[:, 0]).round()
+        exposure = twice((255 * resize(output.exposure, (32, 64))[:, 0]).round())
         assert (outputs['exposure'].float() - exposure).abs().max() <= 1
 
 
@@ -93,8 +102,9 @@ def test_labels_are_the_argmax_of_upsampled_logits(image: Tensor) -> None:
     logits[:, 18, :, :8] = 1
     logits[:, 7, :, 8:] = 2
     labels, _ = ReleasedForm(KnownNet(logits, None), MEAN, STD)(image)
-    # Between the centres of columns 7 (x = 59.5) and 8 (x = 67.5): 1 - t = 2t at x = 62.17.
-    assert labels[0, 32].tolist() == [18] * 63 + [7] * 65
+    # Decided once per two pixels, at x = 0.5, 2.5, ... Between the centres of columns 7 (x = 59.5)
+    # and 8 (x = 67.5) 1 - t = 2t at x = 62.17: the decision at 60.5 is the last for 18.
+    assert labels[0, 32].tolist() == [18] * 62 + [7] * 66
 
 
 def test_exposure_is_upsampled_and_scaled(image: Tensor) -> None:
