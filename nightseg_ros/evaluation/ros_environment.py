@@ -9,6 +9,9 @@ import sys
 
 from nightseg_ros.core.resources import find_resource
 
+FAST_DDS_PROFILES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+"""Where Fast DDS 2 (Humble, Jazzy) and 3 (Kilted) look for their profile."""
+
 DOMAIN_IDS = range(1, 102)
 """Domain ids whose ports lie below Linux's ephemeral range."""
 
@@ -32,8 +35,8 @@ def use_shared_memory() -> None:
     Without it a frame of a megabyte goes in fragments over UDP, and many get lost.
     """
     profile = find_resource('config', 'fastdds_shared_memory.xml')
-    if profile is not None:
-        os.environ.setdefault('FASTRTPS_DEFAULT_PROFILES_FILE', str(profile))
+    if profile is not None and not any(name in os.environ for name in FAST_DDS_PROFILES):
+        os.environ.update(dict.fromkeys(FAST_DDS_PROFILES, str(profile)))
 
 
 def free_domain_id() -> int:

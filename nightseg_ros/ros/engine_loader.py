@@ -49,6 +49,7 @@ class EngineLoader:
         self._lock = threading.Lock()
         self._job: _Job | None = None
         self._loaded: Loaded | None = None
+        self._thread: threading.Thread | None = None
 
     def start(self, model: Model, backend: str, options: BackendOptions) -> bool:
         """Begin to load; returns whether it did, False while something else is being loaded."""
@@ -58,7 +59,10 @@ class EngineLoader:
             self._job = job = _Job(model, backend, options)
             self._loaded = None
         # TensorRT cannot be stopped while it builds: such a thread must not keep the process.
-        threading.Thread(target=self._run, args=(job,), name='engine_loader', daemon=True).start()
+        self._thread = threading.Thread(
+            target=self._run, args=(job,), name='engine_loader', daemon=True
+        )
+        self._thread.start()
         return True
 
     def loading(self) -> Loading | None:
@@ -71,6 +75,13 @@ class EngineLoader:
         with self._lock:
             loaded, self._loaded = self._loaded, None
             return loaded
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the loading thread to end; returns whether it did."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(timeout_s)
+        return thread is None or not thread.is_alive()
 
     def cancel(self) -> None:
         """Let go of what is being loaded: it is freed as soon as it is there."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import rclpy
 from rclpy.clock import Clock
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.time import Time
@@ -98,6 +99,8 @@ class FramePath:
             except ImageError as error:
                 self._drop(camera, error.reason, str(error))
             except Exception as error:  # the worker must outlive whatever a frame does to it
+                if not rclpy.ok():
+                    return  # told to stop in the middle of a frame
                 self._drop(camera, 'processing_failed', f'{type(error).__name__}: {error}')
 
     def _process(self, camera: Camera, message: CameraImage) -> None:

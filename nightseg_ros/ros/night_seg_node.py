@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import signal
 import sys
 import time
@@ -46,6 +47,9 @@ from nightseg_ros.ros.statistics import Summary
 DIAGNOSTICS_PERIOD_S = 1.0
 MEMORY_BASELINE_AFTER = 100
 """Frames until the node's memory is as large as it should ever be."""
+
+STOP_LOADING_S = 3.0
+"""For so long the node waits for a loading thread when it ends; launch kills after five."""
 
 CANNOT_START = 2
 """Exit code of a node that cannot do what it was started for."""
@@ -159,6 +163,11 @@ class NightSegNode(LifecycleNode):
             self._state = 'inactive'
         self._listen_or_not()
         self._frame_path.stop()
+
+    def stop_loading(self, timeout_s: float) -> bool:
+        """Let go of what is being loaded; returns whether the loading thread has ended."""
+        self._loader.cancel()
+        return self._loader.wait(timeout_s)
 
     def _release(self) -> None:
         self._loader.cancel()
@@ -385,10 +394,20 @@ def main(args: list[str] | None = None) -> int:
         # A second Ctrl-C (a shell and a launcher both send one) must not break the shutdown.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if node is not None:
-            node.stop()
-            node.destroy_node()
+            _end(node)
         rclpy.try_shutdown()
     return (node.exit_code if node else None) or 0
+
+
+def _end(node: NightSegNode) -> None:
+    """Stop and free everything; leave at once where that is impossible."""
+    node.stop()
+    if not node.stop_loading(STOP_LOADING_S):
+        # A runtime that still compiles aborts when the interpreter takes its thread away.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(node.exit_code or 0)
+    node.destroy_node()
 
 
 def _autostart(node: NightSegNode) -> bool:
