@@ -32,6 +32,7 @@ setup(
     entry_points={
         'console_scripts': [
             'night_seg_node = nightseg_ros.ros.night_seg_node:main',
+            'build_engine = nightseg_ros.core.engine_command:main',
             'night_seg_bag = nightseg_ros.evaluation.bag_command:main',
             'night_seg_demo = nightseg_ros.evaluation.demo:main',
         ]

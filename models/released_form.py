@@ -68,9 +68,9 @@ def to_masks(
     ]
     if exposure is not None:
         masks.append(to_steps(resize(exposure, size)))
+    x = repeat_pixels(torch.cat(masks, dim=1))
     # To uint8 at the very end: TensorRT has it at the borders of a network only.
-    x = repeat_pixels(torch.cat(masks, dim=1)).to(torch.uint8)
-    return tuple(x[:, channel] for channel in range(len(masks)))
+    return tuple(x[:, channel].to(torch.uint8) for channel in range(len(masks)))
 
 
 def to_steps(x: Tensor) -> Tensor:

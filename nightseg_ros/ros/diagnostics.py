@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from diagnostic_msgs.msg import KeyValue
@@ -12,6 +11,7 @@ from diagnostic_msgs.msg import KeyValue
 from nightseg_ros.core.labels import NAMES
 from nightseg_ros.core.segmenter import Segmenter
 from nightseg_ros.ros.engine_loader import Loading
+from nightseg_ros.ros.memory import resident_mib
 from nightseg_ros.ros.parameters import Settings
 from nightseg_ros.ros.qos import QosEvents
 from nightseg_ros.ros.statistics import Summary
@@ -201,14 +201,6 @@ def memory_status(name: str, baseline_mib: float | None) -> DiagnosticStatus:
         if growth > MAX_GROWTH_MIB:
             level, message = WARN, f'{resident:.0f} MiB, {growth:.0f} more than at the start'
     return _status(f'{name}: memory', name, level, message, values)
-
-
-def resident_mib() -> float:
-    """Return this process's resident memory in MiB (Linux)."""
-    for line in Path('/proc/self/status').read_text().splitlines():
-        if line.startswith('VmRSS:'):
-            return int(line.split()[1]) / 1024
-    return 0.0
 
 
 def _rate(count: int, interval: Interval) -> str:

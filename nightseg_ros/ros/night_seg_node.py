@@ -41,6 +41,8 @@ from nightseg_ros.ros.diagnostics import Interval
 from nightseg_ros.ros.engine_loader import EngineLoader
 from nightseg_ros.ros.engine_loader import Loaded
 from nightseg_ros.ros.frame_path import FramePath
+from nightseg_ros.ros.memory import keep_memory
+from nightseg_ros.ros.memory import resident_mib
 from nightseg_ros.ros.qos import DIAGNOSTICS_DEPTH
 from nightseg_ros.ros.statistics import Summary
 
@@ -365,7 +367,7 @@ class NightSegNode(LifecycleNode):
                 diagnostics.qos_status(title, camera.events),
             ]
             if self._memory_baseline is None and now.published >= MEMORY_BASELINE_AFTER:
-                self._memory_baseline = diagnostics.resident_mib()
+                self._memory_baseline = resident_mib()
         self._diagnostics.publish(message)
 
     def _why_not_listening(self) -> str:
@@ -376,6 +378,7 @@ class NightSegNode(LifecycleNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; exit code 2 when it cannot start."""
+    keep_memory()
     rclpy.init(args=args)
     node = None
     try:

@@ -171,6 +171,10 @@ def _start(
             failures.append(str(error))
             if backend is not None:
                 backend.close()
+        except BaseException:
+            if backend is not None:
+                backend.close()
+            raise
     raise BackendError('; '.join(failures))
 
 
