@@ -9,7 +9,7 @@ TORCHVISION := torchvision==0.28.0
 export RMW_IMPLEMENTATION ?= rmw_fastrtps_cpp
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
-.PHONY: help demo test lint train-release ablation bench clean
+.PHONY: help demo test lint train-release quantize ablation bench bench-node bench-training clean
 
 help:
 	@echo 'make demo           replay a night drive through the node, report in build/demo'
@@ -17,7 +17,10 @@ help:
 	@echo 'make test           lint and the whole test suite'
 	@echo 'make train-release  train and export the released model from ../shared/data'
 	@echo 'make ablation       compare the training methods on procedural streets, half an hour'
-	@echo 'make bench          speed and memory of a training step of each method'
+	@echo 'make quantize       FP16 and INT8 files of the released model, measured'
+	@echo 'make bench          all of what follows'
+	@echo 'make bench-node     latency of the node, against its floor and a common node; 6 minutes'
+	@echo 'make bench-training speed and memory of a training step of each method'
 	@echo 'make clean          remove build/ and .venv'
 
 $(READY): requirements.txt pyproject.toml setup.py
@@ -49,8 +52,16 @@ train-release: $(READY)
 ablation: $(READY)
 	$(BIN)/python -m training ablation $(ABLATION_ARGS)
 
-bench: $(READY)
-	$(BIN)/python -m benchmarks.training_step $(BENCH_ARGS)
+quantize: $(READY)
+	$(BIN)/python -m training quantize
+
+bench: bench-node bench-training
+
+bench-node: $(READY)
+	$(BIN)/python -m benchmarks.node $(BENCH_NODE_ARGS)
+
+bench-training: $(READY)
+	$(BIN)/python -m benchmarks.training_step $(BENCH_TRAINING_ARGS)
 
 clean:
 	rm -rf build $(VENV)

@@ -1,4 +1,4 @@
-"""Speed and memory of one training step of each method: ``make bench`` or ``--help``.
+"""Speed and memory of one training step of each method: ``make bench-training`` or ``--help``.
 
 Figures are ratios within one run: machines are noisy, and rounds are interleaved so that noise hits
 all alike. On a GPU the papers' networks and crops are measured, on a CPU small ones.

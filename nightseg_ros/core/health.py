@@ -61,8 +61,8 @@ def examine(
 
 
 def without_unknown_ids(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a copy of a mask in which every id that is no class is 255."""
-    return cv2.LUT(labels, _KNOWN_IDS)
+    """Return a mask in which every id that is no class is 255; itself where that is so already."""
+    return labels if labels.max() < NUM_CLASSES else cv2.LUT(labels, _KNOWN_IDS)
 
 
 def _histogram(image: NDArray[np.uint8]) -> NDArray[np.float32]:

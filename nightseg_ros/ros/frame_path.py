@@ -113,22 +113,24 @@ class FramePath:
         decoded = _now_ms()
         masks = self._segmenter(frame)
         segmented = _now_ms()
-        state = health.examine(masks.labels, masks.confidence, masks.exposure, settings.thresholds)
-        if state.unknown_ids:
-            masks = replace(masks, labels=health.without_unknown_ids(masks.labels))
-        examined = _now_ms()
+        raw_labels = masks.labels
+        masks = replace(masks, labels=health.without_unknown_ids(raw_labels))
+        camera.masks.draw_mask(frame, masks, settings)
+        drawn = _now_ms()
         camera.masks.publish(message.header, frame, masks, camera.info, settings)
         done = _now_ms()
+        age = self._age_ms(message)
+        # What follows delays no mask.
+        state = health.examine(raw_labels, masks.confidence, masks.exposure, settings.thresholds)
         camera.last = SegmentedFrame(message.header, frame, _copy(masks))
         stages = {
             'decode': decoded - start,
             'preprocess': masks.timings.preprocess,
             'infer': masks.timings.infer,
-            'postprocess': examined - segmented,
-            'publish': done - examined,
+            'postprocess': drawn - segmented,
+            'publish': done - drawn,
             'total': done - start,
         }
-        age = self._age_ms(message)
         if age is not None:
             stages['age'] = age
         camera.statistics.published(stages, state)

@@ -114,6 +114,13 @@ class MasksPublisher:
         self._camera_info = _Output(node, prefix, MASK_CAMERA_INFO, events)
         self._label_infos = label_info.publish(node, prefix)
 
+    def draw_mask(self, frame: CameraFrame, masks: Segmentation, settings: Settings) -> None:
+        """Write the mask into its message, at the size that the settings ask for."""
+        height, width = masks.labels.shape
+        if settings.mask_at_source_size:
+            height, width = frame.height, frame.width
+        resize_labels(masks.labels, self._images[MASK].fit(height, width))
+
     def publish(
         self,
         header: Header,
@@ -122,7 +129,7 @@ class MasksPublisher:
         camera_info: CameraInfo | None,
         settings: Settings,
     ) -> None:
-        """Publish the mask always and first, everything else while somebody listens.
+        """Publish the mask that was drawn, always and first; the rest while somebody listens.
 
         Args:
             header: of the frame; goes out unchanged.
@@ -131,12 +138,9 @@ class MasksPublisher:
             camera_info: of the camera, None when there is none.
             settings: size of the masks, thresholds, looks.
         """
-        height, width = frame.height, frame.width
-        if not settings.mask_at_source_size:
-            height, width = masks.labels.shape
         mask = self._images[MASK]
-        resize_labels(masks.labels, mask.fit(height, width))
         mask.publish(header)
+        height, width = mask.pixels.shape
         for topic, image in self._images.items():
             if topic is not MASK and image.wanted:
                 self._draw(topic, frame, masks, settings, image.fit(height, width))

@@ -35,14 +35,18 @@ class OpenVinoBackend(CpuBackend):
             core = openvino.Core()
             graph = core.read_model(self.model.content, b'')
             self._request = core.compile_model(graph, 'CPU', config).create_infer_request()
+            # Bound once: handing the image over with each call costs 0.2 ms.
+            self._request.set_input_tensor(openvino.Tensor(self.input, shared_memory=True))
         except RuntimeError as error:
             raise BackendError(f'OpenVINO refuses {self.model.path}: {error}') from error
         self._outputs = [LABELS, CONFIDENCE] + ([EXPOSURE] if self.model.has_exposure else [])
 
     def infer(self, image: NDArray[np.uint8]) -> Inference:
         """Run the model on RGB uint8 [1, H, W, 3]; see :class:`Backend`."""
+        if image is not self.input:
+            np.copyto(self.input, image)
         try:
-            self._request.infer([image], share_inputs=True, share_outputs=True)
+            self._request.infer(share_outputs=True)
         except RuntimeError as error:
             raise BackendError(f'OpenVINO failed: {error}') from error
         outputs = [self._request.get_tensor(name).data[0] for name in self._outputs]
