@@ -60,7 +60,8 @@ LISTENERS: dict[str, tuple[list[str], list[str]]] = {
 }
 """Topics that somebody listens to beside the mask: reliable ones, best effort ones."""
 
-PROCESSING_TIME = '/night_seg: processing time'
+NODE_NAME, TIME = '/night_seg', 'processing time'
+PROCESSING_TIME = f'{NODE_NAME}: {TIME}'
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,8 @@ class Throughput:
         seconds: that the cameras ran.
         sent: images by camera.
         arrivals: (stamp, arrival) in ns of each mask, by camera.
+        stages: percentiles of the node's stages meanwhile (of the first camera), as it reports
+            them.
         skipped: why it was not measured, or ''.
     """
 
@@ -144,6 +147,7 @@ class Throughput:
     seconds: float
     sent: dict[str, int] = field(default_factory=dict)
     arrivals: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    stages: dict[str, str] = field(default_factory=dict)
     skipped: str = ''
 
 
@@ -193,8 +197,8 @@ class Schedule:
                 samples.default_transport = self._measure_default_transport(size)
         throughput = []
         if plan.throughput:
-            inference_ms = float(np.median(sizes[plan.headline].quantities[BACK_TO_BACK].pooled))
-            throughput = self._measure_throughput(engine['backend'], inference_ms)
+            frame_ms = float(sizes[plan.headline].stages['total_ms/p50'])
+            throughput = self._measure_throughput(engine['backend'], frame_ms)
         return Measurement(engine, sizes, throughput)
 
     def _measure(self, size: Size, bare: Helper, backend: str) -> SizeSamples:
@@ -279,15 +283,17 @@ class Schedule:
             self._burst(samples, client, FLOOR, floor, patience=DEFAULT_TRANSPORT_PATIENCE_S)
         return samples
 
-    def _measure_throughput(self, backend: str, inference_ms: float) -> list[Throughput]:
-        """Run one camera, one twice as fast as the network, and several.
+    def _measure_throughput(self, backend: str, frame_ms: float) -> list[Throughput]:
+        """Run one camera, one twice as fast as the node, and several.
+
+        ``frame_ms`` is what the node takes for a frame.
 
         The cameras are a process of their own, so that receiving does not hold them up; on a small
         machine they, the node and the listener share the cores, as camera drivers do in a vehicle.
         """
         plan = self._plan
         seconds = 2 * plan.seconds
-        overload = 2e3 / inference_ms
+        overload = 2e3 / frame_ms
         one = Throughput('one', THROUGHPUT_HZ, seconds)
         fast = Throughput('one, overload', overload, seconds)
         several = Throughput(f'{plan.cameras}', THROUGHPUT_HZ, seconds)
@@ -301,7 +307,7 @@ class Schedule:
             _wait_for(client, list(topics), [client, node])
             for situation in (one, fast):
                 self._tell(f'cameras: {situation.name} at {situation.hz:.0f} Hz')
-                _flood(situation, cameras, client, list(topics))
+                _flood(situation, cameras, client, list(topics), PROCESSING_TIME)
                 node.check()
         if plan.cameras < 2:
             return [one, fast]
@@ -319,7 +325,7 @@ class Schedule:
                 several.skipped = f'the node publishes no mask of {names[-1]}: {error}'
             else:
                 _wait_for(cameras, names, [cameras, node])
-                _flood(several, cameras, client, names)
+                _flood(several, cameras, client, names, f'{NODE_NAME}/{names[0]}: {TIME}')
         return [one, fast, several]
 
     def _cameras_and_client(
@@ -382,9 +388,12 @@ def _wait_for(
     time.sleep(DISCOVERY_S)
 
 
-def _flood(situation: Throughput, cameras: Helper, client: Helper, targets: list[str]) -> None:
+def _flood(
+    situation: Throughput, cameras: Helper, client: Helper, targets: list[str], status: str
+) -> None:
     seconds = situation.seconds
     client.tell('hear', targets=targets, seconds=seconds + 1)
     cameras.tell('drive', targets=targets, seconds=seconds, hz=situation.hz)
     situation.sent = cameras.answer(seconds)
     situation.arrivals = client.answer(1)
+    situation.stages = client.ask('diagnostics', status=status)

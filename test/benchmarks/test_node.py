@@ -51,6 +51,7 @@ from nightseg_ros.core.model import released_model
 from nightseg_ros.simulation.night_drive import NightDrive
 
 MS = 1_000_000
+STAGES = {'infer_ms/p50': '20.0', 'age_ms/p50': '28.0'}
 SIZE = (1280, 720)
 
 
@@ -112,20 +113,21 @@ def test_stages_are_read_from_the_diagnostics() -> None:
 def test_ages_of_masks_are_told_in_inference_times() -> None:
     aged = [1000] * WARM_UP + [30] * 99 + [50]
     arrivals = [(index, index + age * MS) for index, age in enumerate(aged)]
-    situation = Throughput('one', 30.0, 10.0, {'camera': 300}, {'camera': arrivals})
-    figures = throughput_figures(situation, inference_ms=20.0)
+    situation = Throughput('one', 30.0, 10.0, {'camera': 300}, {'camera': arrivals}, STAGES)
+    figures = throughput_figures(situation)
     assert figures['sent'] == 300
     assert figures['received'] == len(aged)
     assert figures['age_ms']['max'] == 50
     assert figures['age_in_inference_times']['p50'] == pytest.approx(1.5)
     assert figures['age_in_inference_times']['max'] == pytest.approx(2.5)
+    assert figures['age_when_published_in_inference_times'] == {'p50': 1.4}
 
 
 def test_several_cameras_are_told_one_by_one_and_together() -> None:
     old = [(0, 40 * MS)] * (WARM_UP + 1)
     new = [(0, 20 * MS)] * (WARM_UP + 1)
-    situation = Throughput('2', 30.0, 1.0, {'a': 30, 'b': 30}, {'a': old, 'b': new})
-    figures = throughput_figures(situation, inference_ms=20.0)
+    situation = Throughput('2', 30.0, 1.0, {'a': 30, 'b': 30}, {'a': old, 'b': new}, STAGES)
+    figures = throughput_figures(situation)
     assert figures['cameras']['a']['age_ms']['p50'] == 40
     assert figures['cameras']['b']['age_ms']['p50'] == 20
     assert figures['age_ms']['frames'] == 2
@@ -139,7 +141,7 @@ def test_report_of_everything(two_rounds: SizeSamples, tmp_path: Path) -> None:
         {'model': 'student', 'backend': 'onnxruntime', 'why': ''},
         {(640, 480): silent, SIZE: two_rounds},
         [
-            Throughput('one', 30.0, 1.0, {'camera': 30}, {'camera': [(0, MS)] * 9}),
+            Throughput('one', 30.0, 1.0, {'camera': 30}, {'camera': [(0, MS)] * 9}, STAGES),
             Throughput('4', 30.0, 1.0, skipped='no masks'),
         ],
     )
