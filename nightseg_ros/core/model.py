@@ -85,9 +85,11 @@ def load_model(path: str | Path | None = None) -> Model:
     Raises:
         ModelError: when the file is missing, corrupt, or has other inputs and outputs.
     """
-    path = Path(path).expanduser() if path else released_model()
     try:
+        path = Path(path).expanduser() if path else released_model()
         content = path.read_bytes()
+    except RuntimeError as error:  # ~ of a user that there is not
+        raise ModelError(f'cannot find the model {path}: {error}') from error
     except OSError as error:
         raise ModelError(
             f'cannot read the model {path}: {error.strerror}; '

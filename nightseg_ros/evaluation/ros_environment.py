@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import socket
 import sys
+import tempfile
+from pathlib import Path
+from typing import IO
 
 from nightseg_ros.core.resources import find_resource
 
@@ -14,6 +18,11 @@ FAST_DDS_PROFILES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES
 
 DOMAIN_IDS = range(1, 102)
 """Domain ids whose ports lie below Linux's ephemeral range."""
+
+PROBED_PARTICIPANTS = 8
+
+_claims: list[IO[str]] = []
+"""Lock files of the domains that this process took."""
 
 
 def isolate_ros() -> None:
@@ -40,17 +49,36 @@ def use_shared_memory() -> None:
 
 
 def free_domain_id() -> int:
-    """Return a domain id whose discovery port nobody on this machine holds.
+    """Return a domain id that nobody on this machine uses, and keep it for this process's life.
 
     Raises:
         OSError: when all are taken.
     """
     for domain in random.sample(DOMAIN_IDS, len(DOMAIN_IDS)):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                # RTPS 2.3, 9.6.1.1: 7400 + 250 * domain (+ 10: first participant, unicast).
-                probe.bind(('127.0.0.1', 7400 + 250 * domain + 10))
-            except OSError:
-                continue
+        if _claim(domain) and not _in_use(domain):
             return domain
     raise OSError('all ROS domain ids are in use on this machine')
+
+
+def _claim(domain: int) -> bool:
+    """Return whether no other process of ours, on its way to start ROS, has the domain."""
+    path = Path(tempfile.gettempdir(), f'nightseg_ros_domain_{domain}.lock')
+    try:
+        file = path.open('a')
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # locked, or another user's
+        return False
+    _claims.append(file)
+    return True
+
+
+def _in_use(domain: int) -> bool:
+    """Return whether one of the first participants of a domain holds its port."""
+    for participant in range(PROBED_PARTICIPANTS):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                # RTPS 2.3, 9.6.1.1: 7400 + 250 * domain + 10 + 2 * participant.
+                probe.bind(('127.0.0.1', 7410 + 250 * domain + 2 * participant))
+            except OSError:
+                return True
+    return False

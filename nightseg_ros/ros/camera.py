@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -58,6 +60,7 @@ class Camera:
         def on_info(info: CameraInfo) -> None:
             self.info = info
 
+        self.statistics.listening(time.monotonic())
         self._subscribe(kind, topic, lambda message: on_image(self, message))
         self._subscribe(CameraInfo, 'camera_info', on_info)
         return self._subscriptions[0].topic_name
@@ -69,7 +72,7 @@ class Camera:
                 kind,
                 name,
                 callback,
-                qos.SENSOR_DATA,
+                copy.copy(qos.SENSOR_DATA),  # overrides are written into the profile
                 event_callbacks=self.events.subscription_callbacks(
                     self._node.resolve_topic_name(name)
                 ),

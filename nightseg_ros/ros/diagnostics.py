@@ -159,8 +159,14 @@ def time_status(name: str, now: Summary, settings: Settings) -> DiagnosticStatus
     return _status(f'{name}: processing time', name, level, message, values)
 
 
-def health_status(name: str, now: Summary, settings: Settings) -> DiagnosticStatus:
-    """Report whether the masks look like masks."""
+def output_status(
+    name: str, listening: str, now: Summary, settings: Settings, interval: Interval
+) -> DiagnosticStatus:
+    """Report whether masks go out while images come in, and whether they look like masks."""
+    silent_s = _silence(now, interval)
+    if not listening and silent_s * 1e3 > settings.stale_after_ms:
+        message = f'no mask for {silent_s:.1f} s, though images arrive; {now.last_error}'
+        return _status(f'{name}: output', name, ERROR, message, {})
     if not now.health:
         return _status(f'{name}: output', name, OK, 'no frame yet', {})
     count = len(now.health)
@@ -183,6 +189,13 @@ def health_status(name: str, now: Summary, settings: Settings) -> DiagnosticStat
         'unknown_ids': str(unknown),
     }
     return _status(f'{name}: output', name, level, message, values)
+
+
+def _silence(now: Summary, interval: Interval) -> float:
+    """Return for how many seconds images arrived without a mask going out."""
+    if now.last_arrival is None or now.last_published is None:
+        return 0.0
+    return min(now.last_arrival, interval.now) - now.last_published
 
 
 def memory_status(name: str, baseline_mib: float | None) -> DiagnosticStatus:

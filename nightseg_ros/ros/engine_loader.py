@@ -49,20 +49,18 @@ class EngineLoader:
         self._lock = threading.Lock()
         self._job: _Job | None = None
         self._loaded: Loaded | None = None
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     def start(self, model: Model, backend: str, options: BackendOptions) -> bool:
-        """Begin to load; returns whether it did, False while something else is being loaded."""
+        """Begin to load; returns whether it did, False while another is loaded or not yet taken."""
         with self._lock:
-            if self._job is not None:
+            if self._job is not None or self._loaded is not None:
                 return False
             self._job = job = _Job(model, backend, options)
-            self._loaded = None
         # TensorRT cannot be stopped while it builds: such a thread must not keep the process.
-        self._thread = threading.Thread(
-            target=self._run, args=(job,), name='engine_loader', daemon=True
-        )
-        self._thread.start()
+        thread = threading.Thread(target=self._run, args=(job,), name='engine_loader', daemon=True)
+        self._threads = [*(t for t in self._threads if t.is_alive()), thread]
+        thread.start()
         return True
 
     def loading(self) -> Loading | None:
@@ -77,11 +75,11 @@ class EngineLoader:
             return loaded
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for the loading thread to end; returns whether it did."""
-        thread = self._thread
-        if thread is not None:
-            thread.join(timeout_s)
-        return thread is None or not thread.is_alive()
+        """Wait for all loading threads to end, cancelled ones too; returns whether they did."""
+        end = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(end - time.monotonic(), 0.0))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def cancel(self) -> None:
         """Let go of what is being loaded: it is freed as soon as it is there."""
@@ -97,9 +95,9 @@ class EngineLoader:
             wanted = self._job is job
             if wanted:
                 self._job, self._loaded = None, loaded
-        if wanted:
-            self._on_loaded()
-        elif loaded.segmenter is not None:
+                # Under the lock: after cancel() nobody is told.
+                self._on_loaded()
+        if not wanted and loaded.segmenter is not None:
             loaded.segmenter.close()
 
 

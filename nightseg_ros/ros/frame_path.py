@@ -33,6 +33,9 @@ try:
 except ImportError:
     CvBridge = None
 
+STOP_TIMEOUT_S = 2.0
+"""For so long a frame may take to be finished; launch kills five seconds after Ctrl-C."""
+
 LOG_EVERY = 100
 """Drops of one kind from one line in the log to the next."""
 
@@ -83,12 +86,24 @@ class FramePath:
         if self._mailboxes is not None and self._mailboxes.put(camera, message):
             camera.statistics.dropped('replaced_by_newer')
 
-    def stop(self) -> None:
-        """Finish the frame at hand and stop; what waits is dropped."""
-        if self._mailboxes is not None and self._worker is not None:
-            self._mailboxes.close()
-            self._worker.join()
-            self._mailboxes = self._worker = None
+    def drop_waiting(self) -> None:
+        """Drop what waits: nothing may be published of it any more."""
+        if self._mailboxes is not None:
+            self._mailboxes.clear()
+
+    def stop(self) -> bool:
+        """Finish the frame at hand and stop; what waits is dropped.
+
+        Returns whether it stopped: a runtime may hang for ever.
+        """
+        if self._mailboxes is None or self._worker is None:
+            return True
+        self._mailboxes.close()
+        self._worker.join(STOP_TIMEOUT_S)
+        if self._worker.is_alive():
+            return False
+        self._mailboxes = self._worker = None
+        return True
 
     def _work(self, mailboxes: Mailboxes[Camera, CameraImage]) -> None:
         while (taken := mailboxes.take()) is not None:
@@ -133,7 +148,7 @@ class FramePath:
         }
         if age is not None:
             stages['age'] = age
-        camera.statistics.published(stages, state)
+        camera.statistics.published(time.monotonic(), stages, state)
 
     def _check_age(self, message: CameraImage, limit_ms: float) -> None:
         age = self._age_ms(message)

@@ -47,6 +47,11 @@ class Mailboxes(Generic[K, T]):
                 self._condition.wait()
             return None
 
+    def clear(self) -> None:
+        """Drop what is in the slots."""
+        with self._condition:
+            self._slots = dict.fromkeys(self._slots)
+
     def close(self) -> None:
         """Wake who waits, for good; what is in the slots is dropped."""
         with self._condition:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from array import array
 from dataclasses import dataclass
 
@@ -64,7 +65,7 @@ class _Output:
         self.publisher = node.create_lifecycle_publisher(
             topic.message,
             name,
-            topic.profile,
+            copy.copy(topic.profile),  # overrides are written into the profile
             event_callbacks=events.publisher_callbacks(node.resolve_topic_name(name)),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )

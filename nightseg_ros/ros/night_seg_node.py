@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -18,6 +19,7 @@ from rclpy.clock import ClockType
 from rclpy.clock import JumpThreshold
 from rclpy.clock import TimeJump
 from rclpy.duration import Duration
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
@@ -62,6 +64,9 @@ arrives the frame path waited for the executor's thread 0.5 ms (p90 2.1, p99 5.0
 CANNOT_START = 2
 """Exit code of a node that cannot do what it was started for."""
 
+BAD_QOS_OVERRIDE = (RuntimeError, ParameterException)
+"""What rclpy raises when a parameter qos_overrides.* cannot be used."""
+
 Transition = Callable[['NightSegNode', LifecycleState], TransitionCallbackReturn]
 
 
@@ -79,6 +84,21 @@ def logged(transition: Transition) -> Transition:
             raise
 
     return run
+
+
+def answered(service: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Answer with the reason when a service fails: its client would wait for ever."""
+
+    @functools.wraps(service)
+    def answer(request: Any, response: Any) -> Any:
+        try:
+            return service(request, response)
+        except Exception as error:
+            response.success = False
+            response.message = f'{type(error).__name__}: {error}'
+            return response
+
+    return answer
 
 
 class NightSegNode(LifecycleNode):
@@ -112,10 +132,10 @@ class NightSegNode(LifecycleNode):
             JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1)),
             post_callback=self._on_clock_jump,
         )
-        self.create_service(SetBool, '~/enable', self._on_enable)
-        self.create_service(Trigger, '~/reload_model', self._on_reload_model)
-        self.create_service(Trigger, '~/reset_statistics', self._on_reset_statistics)
-        self.create_service(Trigger, '~/save_debug_frame', self._on_save_debug_frame)
+        self.create_service(SetBool, '~/enable', answered(self._on_enable))
+        self.create_service(Trigger, '~/reload_model', answered(self._on_reload_model))
+        self.create_service(Trigger, '~/reset_statistics', answered(self._on_reset_statistics))
+        self.create_service(Trigger, '~/save_debug_frame', answered(self._on_save_debug_frame))
         self._reported: dict[str, Summary] = {}
         self._reported_at = self.get_clock().now()
         self._memory_baseline: float | None = None
@@ -132,11 +152,15 @@ class NightSegNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Create the publishers and begin to load the model."""
         try:
+            self._cameras = [Camera(self, name) for name in self.get_parameter('cameras').value]
             self._start_loading()
-        except (ModelError, BackendError) as error:
-            self.get_logger().error(str(error))
+        except (ModelError, BackendError, *BAD_QOS_OVERRIDE) as error:
+            if not self.context.ok():
+                raise
+            self._failure = str(error)
+            self.get_logger().error(self._failure)
+            self._release()
             return TransitionCallbackReturn.FAILURE
-        self._cameras = [Camera(self, name) for name in self.get_parameter('cameras').value]
         self._state = 'inactive'
         return super().on_configure(state)
 
@@ -152,7 +176,8 @@ class NightSegNode(LifecycleNode):
     @logged
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop subscribing and let the frame path finish its frame."""
-        self.stop()
+        if not self.stop():
+            return TransitionCallbackReturn.ERROR
         return super().on_deactivate(state)
 
     @logged
@@ -164,16 +189,21 @@ class NightSegNode(LifecycleNode):
     @logged
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop and free everything."""
-        self.stop()
+        if not self.stop():
+            return TransitionCallbackReturn.ERROR
         self._release()
         return TransitionCallbackReturn.SUCCESS
 
-    def stop(self) -> None:
-        """Stop subscribing and wait for the frame path."""
+    def stop(self) -> bool:
+        """Stop subscribing and wait for the frame path; returns whether it stopped."""
         if self._state == 'active':
             self._state = 'inactive'
         self._listen_or_not()
-        self._frame_path.stop()
+        if self._frame_path.stop():
+            return True
+        self.get_logger().fatal('the backend does not return from a frame: the process must end')
+        self._exit(CANNOT_START)
+        return False
 
     def stop_loading(self, timeout_s: float) -> bool:
         """Let go of what is being loaded; returns whether the loading thread has ended."""
@@ -199,10 +229,18 @@ class NightSegNode(LifecycleNode):
         for camera in self._cameras:
             if wanted:
                 compressed = self.get_parameter('image_transport').value == 'compressed'
-                topic = camera.listen(compressed, self._frame_path.put)
+                try:
+                    topic = camera.listen(compressed, self._frame_path.put)
+                except BAD_QOS_OVERRIDE as error:
+                    self._failure = f'cannot subscribe: {error}'
+                    self.get_logger().error(self._failure)
+                    self._exit(CANNOT_START)
+                    return
                 self.get_logger().info(f'waiting for images on {topic}')
             else:
                 camera.stop_listening()
+        if not wanted:
+            self._frame_path.drop_waiting()
 
     # The model
 
@@ -237,6 +275,7 @@ class NightSegNode(LifecycleNode):
             f'self-check {segmenter.self_check}'
         )
         self._frame_path.replace_segmenter(segmenter)
+        self._memory_baseline = None
         if self.get_parameter('build_only').value:
             self._exit(0)
         else:
@@ -372,7 +411,7 @@ class NightSegNode(LifecycleNode):
                     title, listening, now, before, camera.events, self._settings, interval
                 ),
                 diagnostics.time_status(title, now, self._settings),
-                diagnostics.health_status(title, now, self._settings),
+                diagnostics.output_status(title, listening, now, self._settings, interval),
                 diagnostics.qos_status(title, camera.events),
             ]
             if self._memory_baseline is None and now.published >= MEMORY_BASELINE_AFTER:
@@ -390,15 +429,16 @@ def main(args: list[str] | None = None) -> int:
     keep_memory()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     rclpy.init(args=args)
-    node = None
+    node, code = None, 0
     try:
         node = NightSegNode()
-        if not _autostart(node):
-            return CANNOT_START
-        _spin(node)
+        if _autostart(node):
+            _spin(node)
+        else:
+            code = CANNOT_START
     except parameters.InvalidParameterError as error:
         print(f'error: {error}', file=sys.stderr)
-        return CANNOT_START
+        code = CANNOT_START
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception:
@@ -409,19 +449,20 @@ def main(args: list[str] | None = None) -> int:
         # A second Ctrl-C (a shell and a launcher both send one) must not break the shutdown.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if node is not None:
-            _end(node)
+            code = node.exit_code or code
+            _end(node, code)
         rclpy.try_shutdown()
-    return (node.exit_code if node else None) or 0
+    return code
 
 
-def _end(node: NightSegNode) -> None:
-    """Stop and free everything; leave at once where that is impossible."""
-    node.stop()
-    if not node.stop_loading(STOP_LOADING_S):
-        # A runtime that still compiles aborts when the interpreter takes its thread away.
+def _end(node: NightSegNode, code: int) -> None:
+    """Stop and free everything; leave at once with an exit code where that is impossible."""
+    stopped = node.stop()
+    if not (node.stop_loading(STOP_LOADING_S) and stopped):
+        # A runtime that still works aborts when the interpreter takes its thread away.
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(node.exit_code or 0)
+        os._exit(code or node.exit_code or 0)
     node.destroy_node()
 
 

@@ -237,10 +237,10 @@ def declare(node: Node) -> None:
     try:
         for d in DECLARATIONS:
             node.declare_parameter(d.name, d.default, d.descriptor())
-    except ParameterException as error:  # out of range or of another type
+        check(node)
+        check_cameras(node.get_parameter('cameras').value)
+    except ParameterException as error:  # out of range, of another type, or an empty list
         raise InvalidParameterError(str(error)) from error
-    check(node)
-    check_cameras(node.get_parameter('cameras').value)
 
 
 def check_cameras(names: list[str]) -> None:
@@ -266,6 +266,10 @@ def check(node: Node, changes: list[Parameter] | None = None) -> None:
         if value not in choices:
             raise InvalidParameterError(f"{name}: '{value}' is not one of {', '.join(choices)}")
     settings(node, changes)
+    _folder(
+        'engine_cache_dir',
+        changed.get('engine_cache_dir', node.get_parameter('engine_cache_dir').value),
+    )
 
 
 def settings(node: Node, changes: list[Parameter] | None = None) -> Settings:
@@ -295,8 +299,15 @@ def settings(node: Node, changes: list[Parameter] | None = None) -> Settings:
         thresholds=thresholds,
         overlay_opacity=value('overlay_opacity'),
         png_level=value('png_level'),
-        debug_dir=Path(value('debug_dir')).expanduser(),
+        debug_dir=_folder('debug_dir', value('debug_dir')),
     )
+
+
+def _folder(name: str, path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:  # ~ of a user that there is not
+        raise InvalidParameterError(f"{name}: '{path}': {error}") from error
 
 
 def engine_request(node: Node) -> EngineRequest:

@@ -95,7 +95,6 @@ class QosEvents:
             return dict(self._lost)
 
     def reset(self) -> None:
-        """Forget what happened."""
+        """Count losses anew. Mismatches stay: DDS tells of a peer only when it appears."""
         with self._lock:
-            self._mismatches.clear()
             self._lost.clear()

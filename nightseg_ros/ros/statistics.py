@@ -41,6 +41,7 @@ class Summary:
         health: of the last frames' masks.
         last_error: the newest error message, or ''.
         last_arrival: time.monotonic() of the last frame; None before the first.
+        last_published: of the last mask, or when the camera began to be listened to.
     """
 
     received: int
@@ -50,6 +51,7 @@ class Summary:
     health: tuple[Health, ...]
     last_error: str
     last_arrival: float | None
+    last_published: float | None
 
 
 class Statistics:
@@ -57,10 +59,12 @@ class Statistics:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._last_arrival: float | None = None
+        self._last_published: float | None = None
         self.reset()
 
     def reset(self) -> None:
-        """Begin again."""
+        """Begin to count again. How long ago something came or went stays true."""
         with self._lock:
             self._received = 0
             self._published = 0
@@ -68,7 +72,13 @@ class Statistics:
             self._stages: dict[str, deque[float]] = {}
             self._health: deque[Health] = deque(maxlen=HEALTH_WINDOW)
             self._last_error = ''
-            self._last_arrival: float | None = None
+
+    def listening(self, now: float) -> None:
+        """Count the silence of a camera that was heard before from ``now`` on."""
+        with self._lock:
+            if self._last_arrival is not None:
+                self._last_arrival = now
+            self._last_published = now
 
     def received(self, now: float) -> None:
         """Count a frame that arrived at ``now`` (time.monotonic())."""
@@ -84,10 +94,11 @@ class Statistics:
                 self._last_error = message
             return self._dropped[reason]
 
-    def published(self, stages: Mapping[str, float], health: Health) -> None:
-        """Count a frame whose mask went out, with the time of each stage in ms."""
+    def published(self, now: float, stages: Mapping[str, float], health: Health) -> None:
+        """Count a frame whose mask went out at ``now``, with the time of each stage in ms."""
         with self._lock:
             self._published += 1
+            self._last_published = now
             self._health.append(health)
             for name, milliseconds in stages.items():
                 self._stages.setdefault(name, deque(maxlen=WINDOW)).append(milliseconds)
@@ -104,6 +115,7 @@ class Statistics:
                 health=tuple(self._health),
                 last_error=self._last_error,
                 last_arrival=self._last_arrival,
+                last_published=self._last_published,
             )
         # Outside the lock: the worker must not wait for a report.
         stages = {

@@ -36,3 +36,15 @@ def test_colours_are_distinct_and_unlabelled_is_black() -> None:
     mask = np.array([[0, 13], [255, 18]], np.uint8)
     colours = labels.colorize(mask)
     assert colours.tolist() == [[[128, 64, 128], [0, 0, 142]], [[0, 0, 0], [119, 11, 32]]]
+
+
+def test_colorizing_is_indexing_the_palette_for_every_id() -> None:
+    mask = np.arange(256, dtype=np.uint8).reshape(8, 32)
+    assert (labels.colorize(mask) == labels.PALETTE[mask]).all()
+    out = np.full((8, 32, 3), 9, np.uint8)
+    assert labels.colorize(mask, out) is out
+    assert (out == labels.PALETTE[mask]).all()
+
+
+def test_ids_that_are_no_class_are_black() -> None:
+    assert (labels.PALETTE[labels.NUM_CLASSES :] == 0).all()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from nightseg_ros.core.labels import PALETTE
 from nightseg_ros.core.overlay import overlay
@@ -22,3 +23,12 @@ def test_it_may_overwrite_its_input(frame: np.ndarray) -> None:
     pixels = frame.copy()
     assert overlay(pixels, labels, out=pixels) is pixels
     assert (pixels == expected).all()
+
+
+@pytest.mark.parametrize('opacity', [0.0, 1.0])
+def test_the_ends_of_opacity_are_the_frame_and_the_colours(
+    opacity: float, frame: np.ndarray
+) -> None:
+    labels = np.arange(32 * 48, dtype=np.uint16).reshape(32, 48).astype(np.uint8) % 19
+    expected = PALETTE[labels] if opacity else frame
+    assert (overlay(frame, labels, opacity) == expected).all()
