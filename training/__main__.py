@@ -12,6 +12,7 @@ from jsonargparse import set_loader
 
 from models.configured import ConfigError
 from models.resnet import WeightsError
+from nightseg_ros.core.model import ModelError
 from training.ablation import ablation
 from training.checkpoint import CheckpointError
 from training.data.frames import DataError
@@ -24,6 +25,8 @@ from training.export import export
 from training.fit import fit
 from training.methods.method import TrainingError
 from training.prepare import prepare
+from training.quantization.graph import QuantizationError
+from training.quantize import quantize
 from training.recalibrate import recalibrate
 
 COMMANDS = {
@@ -35,13 +38,23 @@ COMMANDS = {
     'verify': verify,
     'recalibrate': recalibrate,
     'export': export,
+    'quantize': quantize,
     'ablation': ablation,
 }
 
 POSITIONAL = ('prepare', 'recalibrate', 'pack', 'verify')
 """Subcommands whose required arguments are given by place."""
 
-ERRORS = (CheckpointError, ConfigError, DataError, ExportError, TrainingError, WeightsError)
+ERRORS = (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    ExportError,
+    ModelError,
+    QuantizationError,
+    TrainingError,
+    WeightsError,
+)
 """What bad input raises, with a message that says what to do."""
 
 _load_yaml = get_loader('yaml')

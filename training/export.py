@@ -18,22 +18,25 @@ from models.student import STRIDE
 from models.student import Student
 from nightseg_ros import __version__
 from nightseg_ros.core.backends import BACKENDS
+from nightseg_ros.core.backends import GPU_BACKENDS
 from nightseg_ros.core.labels import NAMES
 from nightseg_ros.core.model import IMAGE
 from nightseg_ros.core.model import load_model
 from nightseg_ros.core.segmenter import Segmenter
+from nightseg_ros.core.self_check import reference_path
 from training.checkpoint import load_method
 from training.checkpoint import read_checkpoint
 from training.data.frames import list_images
 from training.data.frames import read_rgb
 from training.evaluation.measure import measure
 from training.fit import LAST
+from training.reference import write_reference
 
 OPSET = 17
 """The newest that TensorRT 8.5 (JetPack 5) reads."""
 
 MIN_AGREEMENT = 0.995
-"""Share of pixels on which every backend must agree with torch."""
+"""Share of pixels on which every CPU backend must agree with torch."""
 
 LICENCE = (
     'Research and demonstration only: trained on CamVid (CC BY-NC 4.0), MSRS/MFNet, RoadScene and '
@@ -56,7 +59,8 @@ def export(
     """Export a checkpoint to the released ONNX form, check it against torch, and measure it.
 
     The file is written only when ONNX Runtime's and OpenVINO's labels agree with torch's on more
-    than 99.5 % of the pixels of real frames. Its metrics go into its card (ONNX metadata).
+    than 99.5 % of the pixels of real frames. Its metrics go into its card (ONNX metadata). The
+    reference that every vehicle checks itself against goes beside it (``NAME.check.npz``).
 
     Args:
         checkpoint: a checkpoint of ``python -m training fit``.
@@ -85,7 +89,8 @@ def export(
     with tempfile.TemporaryDirectory(dir=output.parent, prefix='.export-') as folder:
         draft = Path(folder) / output.name
         _to_onnx(released, height, width, draft)
-        agreement = {name: check_parity(released, draft, name, frames) for name in BACKENDS}
+        names = [name for name in BACKENDS if name not in GPU_BACKENDS]
+        agreement = {name: check_parity(released, draft, name, frames) for name in names}
         metrics = measure(Segmenter.load(draft), Path(data_root))
         steps = read_checkpoint(checkpoint)['global_step']
         card = {
@@ -104,7 +109,9 @@ def export(
         onnx.helper.set_model_props(proto, card)
         onnx.save(proto, str(draft))
         load_model(draft)
+        reference = write_reference(draft)
         draft.replace(output)
+        reference.replace(reference_path(output))
     table = Table('measure', 'value', title=f'{output} ({output.stat().st_size / 1e6:.1f} MB)')
     for name, value in {**metrics, **{f'agreement/{k}': v for k, v in agreement.items()}}.items():
         table.add_row(name, f'{value:.4f}')

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 from onnx import TensorProto
 from onnx import helper
+from onnx import numpy_helper
 
 
 def adapt_for_tensorrt(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -52,6 +54,41 @@ def adapt_for_tensorrt(proto: onnx.ModelProto) -> onnx.ModelProto:
         nodes.append(node)
     del graph.node[:]
     graph.node.extend([*first, *nodes, *last])
+    return adapted
+
+
+def with_float_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the same function with float32 weights where INT8 ones are dequantised.
+
+    TensorRT 8 wants quantised weights as float32 followed by QuantizeLinear and DequantizeLinear
+    (its developer guide, "Quantized weights"; its parser refuses INT8 initialisers: onnxruntime
+    issue 11535); later ones take both. The floats are those that dequantising yields, so
+    quantising them gives back the INT8 values.
+
+    Args:
+        proto: weights per output channel (axis 0) or per tensor; not changed.
+    """
+    adapted = onnx.ModelProto()
+    adapted.CopyFrom(proto)
+    graph = adapted.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    nodes = []
+    for node in graph.node:
+        weights = constants.get(node.input[0]) if node.op_type == 'DequantizeLinear' else None
+        if weights is not None and weights.data_type == TensorProto.INT8:
+            scale = numpy_helper.to_array(constants[node.input[1]])
+            values = numpy_helper.to_array(weights).astype(np.float32)
+            widened = values * scale.reshape(-1, *[1] * (values.ndim - 1))
+            weights.CopyFrom(numpy_helper.from_array(widened.astype(np.float32), weights.name))
+            quantized = f'tensorrt/{weights.name}_quantized'
+            quantize = helper.make_node('QuantizeLinear', list(node.input), [quantized])
+            quantize.attribute.extend(node.attribute)
+            nodes.append(quantize)
+            node.input[0] = quantized
+        nodes.append(node)
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(kept)
     return adapted
 
 

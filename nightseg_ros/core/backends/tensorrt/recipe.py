@@ -16,6 +16,7 @@ from nightseg_ros.core.backends.base import BackendOptions
 from nightseg_ros.core.backends.base import model_in
 from nightseg_ros.core.backends.tensorrt.cuda import Device
 from nightseg_ros.core.backends.tensorrt.onnx_adaptation import adapt_for_tensorrt
+from nightseg_ros.core.backends.tensorrt.onnx_adaptation import with_float_weights
 from nightseg_ros.core.model import CONFIDENCE
 from nightseg_ros.core.model import EXPOSURE
 from nightseg_ros.core.model import FP16
@@ -145,6 +146,8 @@ def plan(model: Model, options: BackendOptions, device: Device) -> Recipe:
     if on_dla and options.gpu_fallback:
         flags += ('GPU_FALLBACK',)
     adapted = adapt_for_tensorrt(onnx.load_model_from_string(source.content))
+    if int(trt.__version__.partition('.')[0]) < 10:
+        adapted = with_float_weights(adapted)
     return Recipe(
         model=source,
         onnx=adapted.SerializeToString(deterministic=True),

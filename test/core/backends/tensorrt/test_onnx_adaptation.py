@@ -12,6 +12,7 @@ from onnx import TensorProto
 from onnx import helper
 
 from nightseg_ros.core.backends.tensorrt.onnx_adaptation import adapt_for_tensorrt
+from nightseg_ros.core.backends.tensorrt.onnx_adaptation import with_float_weights
 from nightseg_ros.core.model import released_model
 
 
@@ -99,3 +100,21 @@ def test_an_output_that_is_read_inside_too_stays_right(problems: Callable) -> No
     image = np.arange(48, dtype=np.uint8).reshape(1, 4, 4, 3) * 5
     for before, after in zip(original(image), changed(image), strict=True):
         assert (before == after).all()
+
+
+def test_int8_weights_become_floats_that_quantise_to_the_same() -> None:
+    proto = onnx.load(str(released_model('student_384x640_int8.onnx')))
+    before = proto.SerializeToString()
+    widened = with_float_weights(proto)
+    onnx.checker.check_model(widened, full_check=True)
+    assert proto.SerializeToString() == before
+
+    def int8_weights(model: onnx.ModelProto) -> int:
+        kinds = [t.data_type for t in model.graph.initializer if len(t.dims) == 4]
+        return kinds.count(TensorProto.INT8)
+
+    assert int8_weights(proto) > 50
+    assert int8_weights(widened) == 0
+    image = np.random.default_rng(0).integers(0, 256, (1, 384, 640, 3), dtype=np.uint8)
+    for mask, same in zip(Network(proto)(image), Network(widened)(image), strict=True):
+        assert np.mean(mask == same) > 0.999  # the optimiser may fuse them differently
