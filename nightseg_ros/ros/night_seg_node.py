@@ -430,10 +430,14 @@ def main(args: list[str] | None = None) -> int:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     rclpy.init(args=args)
     node, code = None, 0
+    # It must outlive the shutdown: rclpy's signal thread wakes executors, and crashes where one
+    # has just been freed.
+    executor = SingleThreadedExecutor()
     try:
         node = NightSegNode()
+        executor.add_node(node)
         if _autostart(node):
-            _spin(node)
+            _spin(executor, node)
         else:
             code = CANNOT_START
     except parameters.InvalidParameterError as error:
@@ -466,15 +470,13 @@ def _end(node: NightSegNode, code: int) -> None:
     node.destroy_node()
 
 
-def _spin(node: NightSegNode) -> None:
+def _spin(executor: SingleThreadedExecutor, node: NightSegNode) -> None:
     """Run callbacks until the node is told to stop; one that fails must not end the others.
 
     Raises:
         KeyboardInterrupt: Ctrl-C.
         ExternalShutdownException: the context was shut down.
     """
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
     while True:
         try:
             executor.spin()

@@ -15,6 +15,11 @@ from training.evaluation.measure import measure
 ROAD_KEY = 'road_iou/motorcycle_night_dev'
 
 
+class Stub:
+    def __init__(self, segment_rgb) -> None:
+        self.segment_rgb = segment_rgb
+
+
 def knows_the_truth(frame: np.ndarray) -> SimpleNamespace:
     """Read the labels off the red channel of the miniature root; road where there are none."""
     labels = frame[..., 0].copy()
@@ -32,11 +37,11 @@ def sees_no_road(frame: np.ndarray) -> SimpleNamespace:
 
 def test_truth_measures_one_whatever_it_says_where_nothing_is_labelled(mini_root: Path) -> None:
     expected = {f'miou/{name}': 1.0 for name in MEASURING_SETS} | {ROAD_KEY: 1.0}
-    assert measure(knows_the_truth, mini_root) == expected
+    assert measure(Stub(knows_the_truth), mini_root) == expected
 
 
 def test_only_road_by_hand(mini_root: Path) -> None:
-    results = measure(sees_only_road, mini_root)
+    results = measure(Stub(sees_only_road), mini_root)
     for name in MEASURING_SETS:
         _, labels = LabelledFrames(mini_root / name)[0]
         classes = set(np.unique(labels)) - {255}
@@ -49,7 +54,7 @@ def test_only_road_by_hand(mini_root: Path) -> None:
 
 
 def test_no_road_measures_zero(mini_root: Path) -> None:
-    assert set(measure(sees_no_road, mini_root).values()) == {0.0}
+    assert set(measure(Stub(sees_no_road), mini_root).values()) == {0.0}
 
 
 @pytest.mark.parametrize('name', [*MEASURING_SETS, 'motorcycle_night_dev'])
@@ -57,7 +62,7 @@ def test_missing_set_is_named(mini_root: Path, tmp_path: Path, name: str) -> Non
     root = Path(shutil.copytree(mini_root, tmp_path / 'root'))
     shutil.rmtree(root / name)
     with pytest.raises(DataError, match=f'{name}.* does not exist'):
-        measure(knows_the_truth, root)
+        measure(Stub(knows_the_truth), root)
 
 
 def test_labels_of_the_road_set_are_wrong_elsewhere(mini_root: Path, tmp_path: Path) -> None:
@@ -65,4 +70,4 @@ def test_labels_of_the_road_set_are_wrong_elsewhere(mini_root: Path, tmp_path: P
     shutil.rmtree(root / 'night_dev')
     shutil.copytree(root / 'motorcycle_night_dev', root / 'night_dev')
     with pytest.raises(DataError, match='253'):
-        measure(knows_the_truth, root)
+        measure(Stub(knows_the_truth), root)
