@@ -15,7 +15,7 @@ help:
 	@echo 'make demo           replay a night drive through the node, report in build/demo'
 	@echo 'make demo BAG=path  the same on a rosbag2;  FRAMES=folder  on a folder of images'
 	@echo 'make test           lint and the whole test suite'
-	@echo 'make train-release  train and export the released model from ../shared/data'
+	@echo 'make train-release  train, export and quantise the released model from ../shared/data'
 	@echo 'make ablation       compare the training methods on procedural streets, half an hour'
 	@echo 'make quantize       FP16 and INT8 files of the released model, measured'
 	@echo 'make bench          all of what follows'
@@ -47,6 +47,7 @@ lint: $(READY)
 train-release: $(READY)
 	$(BIN)/python -m training fit --config training/configs/student.yaml
 	$(BIN)/python -m training export
+	$(BIN)/python -m training quantize
 
 # Goes on where it was when interrupted.
 ablation: $(READY)

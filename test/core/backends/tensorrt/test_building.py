@@ -18,6 +18,7 @@ from hypothesis import HealthCheck
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+from onnx import TensorProto
 
 from nightseg_ros.core.backends import BackendError
 from nightseg_ros.core.backends import BackendOptions
@@ -105,6 +106,27 @@ def test_the_key_depends_on_every_field(
         changed = replace(recipe, **{name: other})
     assert (changed.key == recipe.key) == (value == other)
     assert recipe.key == plan(load_model(channel_model), FP16, device).key
+
+
+@pytest.mark.parametrize(
+    ('version', 'weights'), [('8.5.3.1', 'FLOAT'), ('8.6.1', 'FLOAT'), ('10.7.0', 'INT8')]
+)
+def test_tensorrt_8_gets_the_weights_of_the_int8_file_as_floats(
+    version: str, weights: str, install: Callable
+) -> None:
+    install(version)
+    from nightseg_ros.core.backends.tensorrt.cuda import Device
+    from nightseg_ros.core.backends.tensorrt.recipe import plan
+
+    recipe = plan(load_model(), BackendOptions(precision='int8'), Device.find(0))
+    graph = onnx.load_model_from_string(recipe.onnx).graph
+    quantised = {node.input[0] for node in graph.node if 'eLinear' in node.op_type}
+    kinds = {
+        TensorProto.DataType.Name(tensor.data_type)
+        for tensor in graph.initializer
+        if len(tensor.dims) == 4 and tensor.name in quantised
+    }
+    assert kinds == {weights}
 
 
 def engine_file(folder: Path) -> Path:
