@@ -365,7 +365,7 @@ def test_replay_plays_once_the_node_listens_and_ends_with_the_bag(replay, listen
         f'bag play {tmp_path}/drive --clock --rate 0.5 --start-offset 2.0 --delay 1.0'.split()
     )
     assert player['node_listens']
-    assert player['profile'] == outcome.node['profile']
+    assert player['profiles'] == outcome.node['profiles']
     assert outcome.parameters['use_sim_time'] is True
     assert outcome.parameters['max_image_age_ms'] == 50
     assert outcome.remappings['__ns'] == '/car'
