@@ -67,8 +67,8 @@ class Outcome:
         yaml = pytest.importorskip('yaml')
         merged = {}
         for text in self.node['parameters']:
-            # launch_ros writes lists as Python tuples, which the safe loader refuses.
-            for node in (yaml.load(text, yaml.FullLoader) or {}).values():
+            # launch_ros tags lists as Python tuples, which safe YAML does not know.
+            for node in (yaml.safe_load(text.replace('!!python/tuple', '')) or {}).values():
                 merged.update(node['ros__parameters'])
         return merged
 
@@ -229,7 +229,7 @@ def test_qos_overrides_file(launch):
 
 def test_cameras(launch):
     outcome = launch(cameras='front, left')
-    assert outcome.parameters['cameras'] == ('front', 'left')
+    assert outcome.parameters['cameras'] == ['front', 'left']
     rules = outcome.remappings
     assert 'image' not in rules
     assert rules['front/image'] == '/front/image_raw'

@@ -226,8 +226,11 @@ def show(figures: Figures, console: Console) -> None:
     sizes = figures['sizes']
     console.print(_floor_table(sizes))
     console.print(_common_table(sizes))
-    console.print(_listening_table(sizes))
-    console.print(_stages_table(sizes))
+    for question, what in (
+        ('What does it cost the mask that somebody listens to more?', 'listening_ms'),
+        ('Where does the time inside the node go, by its own diagnostics?', 'stages_ms'),
+    ):
+        console.print(_table_of(question, sizes, what))
     if any(of['floor_default_transport_ms'] for of in sizes.values()):
         console.print(_transport_table(sizes))
     if figures['throughput']:
@@ -267,21 +270,12 @@ def _common_table(sizes: Figures) -> Table:
     return table
 
 
-def _listening_table(sizes: Figures) -> Table:
-    table = _times_table('What does it cost the mask that somebody listens to more?')
+def _table_of(question: str, sizes: Figures, what: str) -> Table:
+    """Return all times below one key of each size."""
+    table = _times_table(question)
     for size, of in sizes.items():
-        for name, times in of['listening_ms'].items():
+        for name, times in of[what].items():
             _add_times(table, size, name, times)
-            size = ''
-        table.add_section()
-    return table
-
-
-def _stages_table(sizes: Figures) -> Table:
-    table = _times_table('Where does the time inside the node go, by its own diagnostics?')
-    for size, of in sizes.items():
-        for stage, times in of['stages_ms'].items():
-            _add_times(table, size, stage, times)
             size = ''
         table.add_section()
     return table

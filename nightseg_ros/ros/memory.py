@@ -15,7 +15,8 @@ def keep_memory() -> None:
 
     By default glibc gives blocks of an image's size back to the system, and every message that
     comes in is written to pages that are mapped anew: 2000 page faults, 3 ms for 1280x720 (7 ms
-    for 1920x1080) in a small rclpy node.
+    for 1920x1080) in a small rclpy node. A process that has once freed a larger block, as loading
+    a model does, keeps them by itself; this makes it certain.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, 'mallopt'):  # not in musl
