@@ -70,8 +70,7 @@ DECLARATIONS = (
     Declaration(
         'precision',
         AUTO,
-        'Of the network; auto takes fp16 on TensorRT, int8 in OpenVINO on a CPU without bfloat16 '
-        '(half a point of mIoU for a sixth of the time), else fp32; and what else passes the '
+        'Of the network; auto takes fp16 on TensorRT and fp32 on a CPU, or what else passes the '
         f'self-check where that does not. {_AT_LOADING}',
         choices=(AUTO, *PRECISIONS),
     ),

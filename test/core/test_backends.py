@@ -3,7 +3,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -163,21 +162,6 @@ def test_no_backend_stays_open_when_one_fails_unexpectedly(
     with pytest.raises((BackendError, MemoryError)):
         create_backend(load_model(channel_model), 'onnxruntime')
     assert closed == ['onnxruntime']
-
-
-@pytest.mark.parametrize(
-    ('abilities', 'precisions'),
-    [(['FP32', 'INT8', 'BF16'], ('fp32', 'int8')), (['FP32', 'INT8'], ('int8', 'fp32'))],
-)
-def test_openvino_takes_int8_first_where_there_is_no_bfloat16(
-    abilities: list[str], precisions: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    openvino = pytest.importorskip('openvino')
-    from nightseg_ros.core.backends.openvino import preferred_precisions
-
-    processor = SimpleNamespace(get_property=lambda device, name: abilities)
-    monkeypatch.setattr(openvino, 'Core', lambda: processor)
-    assert preferred_precisions() == precisions
 
 
 def test_a_preferred_precision_without_a_file_gives_way(

@@ -26,6 +26,7 @@ from nightseg_ros.core.self_check import load_reference
 from nightseg_ros.core.self_check import reference_path
 
 CPU = ('onnxruntime', 'openvino')
+CPU_FLAGS = Path('/proc/cpuinfo').read_text()
 
 
 def reference_of(path: Path, frame: np.ndarray) -> Reference:
@@ -99,6 +100,8 @@ def test_an_engine_that_collapsed_to_one_class_is_refused(precision: str) -> Non
 @pytest.mark.parametrize('name', CPU)
 @pytest.mark.parametrize('precision', ['fp32', 'int8'])
 def test_the_released_model_passes(name: str, precision: str) -> None:
+    if (name, precision) == ('openvino', 'int8') and 'amx_int8' not in CPU_FLAGS:
+        pytest.skip('no AMX: OpenVINO may compute INT8 wrongly, see docs/quantization.md')
     started = create_backend(load_model(), name, BackendOptions(precision=precision))
     assert started.backend.precision == precision
     assert started.self_check.startswith('passed: ')

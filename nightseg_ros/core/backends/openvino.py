@@ -19,21 +19,11 @@ from nightseg_ros.core.model import LABELS
 from nightseg_ros.core.model import Model
 
 
-def preferred_precisions() -> tuple[str, ...]:
-    """Return what OpenVINO is to run in on this processor, the best first.
-
-    Where there is bfloat16 it takes that for FP32 by itself, which is as fast as INT8 and loses
-    nothing; elsewhere INT8 is 6.5 times as fast for half a point of mIoU (docs/quantization.md).
-    """
-    abilities = openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
-    return (FP32, INT8) if 'BF16' in abilities else (INT8, FP32)
-
-
 class OpenVinoBackend(CpuBackend):
     """Runs the model in OpenVINO's CPU plugin, latency first."""
 
     name = 'openvino'
-    precisions = preferred_precisions()
+    precisions = (FP32, INT8)
 
     def __init__(self, model: Model, options: BackendOptions, report: Report) -> None:
         super().__init__(model, options)
