@@ -17,6 +17,8 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from rich.progress import track
 
+from nightseg_ros.core.exposure_f1 import BIN_NAMES
+from nightseg_ros.core.exposure_f1 import ExposureF1Result
 from nightseg_ros.core.labels import CLASSES
 from nightseg_ros.core.labels import NAMES
 from nightseg_ros.core.labels import UNLABELLED
@@ -25,8 +27,6 @@ from nightseg_ros.core.overlay import overlay
 from nightseg_ros.core.segmentation_score import class_iou
 from nightseg_ros.core.segmentation_score import confusion_matrix
 from training.data.labelled_set import LabelledSet
-from training.evaluation.exposure_f1 import BIN_NAMES
-from training.evaluation.exposure_f1 import ExposureF1Result
 from training.evaluation.protocol import EvaluationProtocol
 from training.evaluation.protocol import Predictor
 from training.evaluation.protocol import network_input

@@ -15,11 +15,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from nightseg_ros.core.exposure_f1 import BIN_NAMES
+from nightseg_ros.core.exposure_f1 import ExposureF1Result
 from nightseg_ros.core.labels import CLASSES
 from nightseg_ros.core.labels import NAMES
 from training.data.labelled_set import LabelledSet
-from training.evaluation.exposure_f1 import BIN_NAMES
-from training.evaluation.exposure_f1 import ExposureF1Result
 from training.evaluation.pictures import draw_ef1
 from training.evaluation.published import DATASETS
 from training.evaluation.published import PublishedResult

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nightseg_ros.core.exposure_f1 import ExposureF1
+from nightseg_ros.core.exposure_f1 import ExposureF1Result
 from nightseg_ros.core.segmentation_score import SegmentationScore
 from nightseg_ros.core.segmentation_score import class_iou
 from nightseg_ros.core.segmentation_score import mean_iou
 from training.data.frames import DataError
 from training.data.labelled_set import LabelledSet
-from training.evaluation.exposure_f1 import ExposureF1
-from training.evaluation.exposure_f1 import ExposureF1Result
 from training.evaluation.protocol import EvaluationProtocol
 from training.evaluation.protocol import Predictor
 from training.evaluation.protocol import in_words
@@ -99,7 +99,10 @@ def evaluate_method(
     for index in range(len(dataset)) if indices is None else indices:
         image, truth = dataset[index]
         labels, confidence = predict_frame(image, method, protocol)
-        exposure.update(image, labels, truth)
+        try:
+            exposure.update(image, labels, truth)
+        except ValueError as error:
+            raise DataError(str(error)) from error
         miou = mean_iou(score.update(labels, truth))
         invalid = invalid_mask(index)
         if invalid is not None:

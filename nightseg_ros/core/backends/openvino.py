@@ -28,9 +28,11 @@ class OpenVinoBackend(CpuBackend):
     def __init__(self, model: Model, options: BackendOptions, report: Report) -> None:
         super().__init__(model, options)
         report('compiling the graph for OpenVINO')
-        config: dict[str, str | int] = {'PERFORMANCE_HINT': 'LATENCY'}
+        config: dict[str, str | int | bool] = {'PERFORMANCE_HINT': 'LATENCY'}
         if options.threads:
             config['INFERENCE_NUM_THREADS'] = options.threads
+            # Pinned, every process that asks for one thread would get the same core.
+            config['ENABLE_CPU_PINNING'] = False
         try:
             core = openvino.Core()
             graph = core.read_model(self.model.content, b'')

@@ -9,11 +9,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from nightseg_ros.core.exposure import exposure_bins
+from nightseg_ros.core.exposure import value_channel
+from nightseg_ros.core.exposure_f1 import BIN_NAMES
+from nightseg_ros.core.exposure_f1 import ExposureF1
+from nightseg_ros.core.exposure_f1 import exposure_confusion
 from nightseg_ros.core.labels import NUM_CLASSES
-from training.data.frames import DataError
-from training.evaluation.exposure_f1 import BIN_NAMES
-from training.evaluation.exposure_f1 import ExposureF1
-from training.evaluation.exposure_f1 import exposure_bins
+from nightseg_ros.core.segmentation_score import confusion_matrix
 
 SHAPE = (4, 6)
 images = arrays(np.uint8, (*SHAPE, 3))
@@ -32,18 +34,20 @@ truths = arrays(np.uint8, SHAPE, elements=st.sampled_from([0, 1, 2, 18, 255]))
 def test_bin_edges(value: int, expected: int) -> None:
     image = np.zeros((1, 1, 3), np.uint8)
     image[..., 1] = value
-    assert exposure_bins(image).item() == expected
+    assert exposure_bins(value_channel(image)).item() == expected
 
 
 def test_bins_are_those_of_exact_fractions() -> None:
     values = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
     exact = [min(int(Fraction(v, 255) * 10), 9) for v in range(256)]
-    assert exposure_bins(values).ravel().tolist() == exact
+    assert exposure_bins(value_channel(values)).ravel().tolist() == exact
     assert len(BIN_NAMES) == 10
 
 
 def test_exposure_is_the_brightest_channel() -> None:
-    assert exposure_bins(np.array([[[10, 255, 0], [200, 20, 20]]], np.uint8)).tolist() == [[9, 7]]
+    assert exposure_bins(
+        value_channel(np.array([[[10, 255, 0], [200, 20, 20]]], np.uint8))
+    ).tolist() == [[9, 7]]
 
 
 def test_hand_computed() -> None:
@@ -111,6 +115,15 @@ def test_scores_are_shares_and_truth_scores_one(
     assert np.nanmin(perfect.compute().micro, initial=1.0) == 1.0
 
 
+@settings(max_examples=60, deadline=None)
+@given(images, arrays(np.uint8, SHAPE), truths)
+def test_the_bins_add_up_to_the_confusion_matrix(
+    image: np.ndarray, prediction: np.ndarray, truth: np.ndarray
+) -> None:
+    counted = exposure_confusion(value_channel(image), prediction, truth)
+    assert (counted.sum(axis=0) == confusion_matrix(truth, prediction)).all()
+
+
 @pytest.mark.parametrize(
     ('image', 'prediction', 'truth', 'message'),
     [
@@ -120,7 +133,7 @@ def test_scores_are_shares_and_truth_scores_one(
     ],
 )
 def test_refuses(image: tuple, prediction: np.ndarray, truth: np.ndarray, message: str) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(ValueError, match=message):
         ExposureF1().update(
             np.zeros(image, np.uint8), prediction.astype(np.uint8), truth.astype(np.uint8)
         )
