@@ -29,7 +29,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 
 from benchmarks.node.processes import serve
-from nightseg_ros.ros.memory import keep_memory
+from nightseg_ros.core.memory import keep_memory
 
 CAMERA = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 """Offers what best effort and reliable subscriptions ask for, so every node gets the same images.

@@ -12,7 +12,7 @@ from rclpy.qos import QoSProfile
 from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from nightseg_ros.ros.memory import keep_memory
+from nightseg_ros.core.memory import keep_memory
 
 NEWEST_IMAGE = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 """Sensor data, newest only: how night_seg subscribes to its camera."""

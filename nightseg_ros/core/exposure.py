@@ -5,6 +5,7 @@ Source: "Night-time Scene Parsing with a Large Real Dataset" (NightCity), sectio
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import cv2
@@ -17,6 +18,8 @@ OVER_EXPOSED = 2
 UNKNOWN = 255
 
 NUM_BINS = 10
+
+_BINS = np.minimum(np.arange(256) * NUM_BINS // 255, NUM_BINS - 1).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,16 @@ def exposure_mask(
         thresholds: where under- and over-exposure begin.
         out: written and returned instead of a new array.
     """
+    return cv2.LUT(exposure, _mask_table(thresholds), dst=out)
+
+
+@functools.lru_cache(maxsize=16)
+def _mask_table(thresholds: ExposureThresholds) -> NDArray[np.uint8]:
     values = np.arange(256) / 255.0
     table = np.full(256, NORMAL, np.uint8)
     table[values < thresholds.under] = UNDER_EXPOSED
     table[values > thresholds.over] = OVER_EXPOSED
-    return cv2.LUT(exposure, table, dst=out)
+    return table
 
 
 def exposure_bins(exposure: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -73,5 +81,4 @@ def exposure_bins(exposure: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Args:
         exposure: V * 255, uint8 [H, W].
     """
-    table = np.minimum(np.arange(256) * NUM_BINS // 255, NUM_BINS - 1).astype(np.uint8)
-    return cv2.LUT(exposure, table)
+    return cv2.LUT(exposure, _BINS)

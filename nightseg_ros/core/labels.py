@@ -57,6 +57,36 @@ CLASSES: tuple[SemanticClass, ...] = (
 NAMES: tuple[str, ...] = tuple(c.name for c in CLASSES)
 
 
+@dataclass(frozen=True)
+class VoidClass:
+    """A class that Cityscapes labels but does not evaluate: labelId, name, RGB palette colour."""
+
+    label_id: int
+    name: str
+    color: tuple[int, int, int]
+
+
+VOID_CLASSES: tuple[VoidClass, ...] = (
+    VoidClass(0, 'unlabeled', (0, 0, 0)),
+    VoidClass(1, 'ego vehicle', (0, 0, 0)),
+    VoidClass(2, 'rectification border', (0, 0, 0)),
+    VoidClass(3, 'out of roi', (0, 0, 0)),
+    VoidClass(4, 'static', (0, 0, 0)),
+    VoidClass(5, 'dynamic', (111, 74, 0)),
+    VoidClass(6, 'ground', (81, 0, 81)),
+    VoidClass(9, 'parking', (250, 170, 160)),
+    VoidClass(10, 'rail track', (230, 150, 140)),
+    VoidClass(14, 'guard rail', (180, 165, 180)),
+    VoidClass(15, 'bridge', (150, 100, 100)),
+    VoidClass(16, 'tunnel', (150, 120, 90)),
+    VoidClass(18, 'polegroup', (153, 153, 153)),
+    VoidClass(29, 'caravan', (0, 0, 90)),
+    VoidClass(30, 'trailer', (0, 0, 110)),
+    VoidClass(-1, 'license plate', (0, 0, 142)),
+)
+"""In colours a pole group cannot be told from a pole, nor a license plate from a car."""
+
+
 def _table(pairs: list[tuple[int, int]]) -> NDArray[np.uint8]:
     table = np.full(256, UNLABELLED, np.uint8)
     for source, target in pairs:

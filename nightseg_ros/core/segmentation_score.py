@@ -58,19 +58,19 @@ def confusion_matrix(
     return confusion
 
 
-def class_iou(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the intersection over union (0..1) of each class, float64 [K].
+def class_iou(confusion: NDArray) -> NDArray[np.float64]:
+    """Return the intersection over union (0..1) of each class, float64 [..., K].
 
     NaN where a class occurs neither in the truth nor in the prediction; 0 where it was only
     predicted, or only true.
 
     Args:
-        confusion: int64 [K, K + 1] of `confusion_matrix`, or [K, K].
+        confusion: [..., K, K + 1] as `confusion_matrix` counts, or [..., K, K].
     """
-    classes = confusion.shape[0]
-    hits = np.diagonal(confusion)
-    union = confusion.sum(axis=1) + confusion[:, :classes].sum(axis=0) - hits
-    iou = np.full(classes, np.nan)
+    classes = confusion.shape[-2]
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    union = confusion.sum(axis=-1) + confusion[..., :classes].sum(axis=-2) - hits
+    iou = np.full(union.shape, np.nan)
     np.divide(hits, union, out=iou, where=union > 0)
     return iou
 

@@ -44,8 +44,8 @@ from nightseg_ros.ros.engine_loader import EngineLoader
 from nightseg_ros.ros.engine_loader import Loaded
 from nightseg_ros.ros.frame_path import FramePath
 from nightseg_ros.ros.impossible_transitions import refuse_impossible_transitions
-from nightseg_ros.ros.memory import keep_memory
-from nightseg_ros.ros.memory import resident_mib
+from nightseg_ros.core.memory import keep_memory
+from nightseg_ros.core.memory import resident_mib
 from nightseg_ros.ros.qos import DIAGNOSTICS_DEPTH
 from nightseg_ros.ros.statistics import Summary
 
