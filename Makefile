@@ -9,7 +9,7 @@ TORCHVISION := torchvision==0.28.0
 export RMW_IMPLEMENTATION ?= rmw_fastrtps_cpp
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
-.PHONY: help demo test lint train-release quantize ablation bench bench-node bench-training clean
+.PHONY: help demo test lint train-release quantize ablation bench bench-node bench-evaluation bench-training clean
 
 help:
 	@echo 'make demo           replay a night drive through the node, report in build/demo'
@@ -20,6 +20,7 @@ help:
 	@echo 'make quantize       FP16 and INT8 files of the released model, measured'
 	@echo 'make bench          all of what follows'
 	@echo 'make bench-node     latency of the node, against its floor and a common node; 6 minutes'
+	@echo 'make bench-evaluation  offline evaluation against the bare network; 3 minutes'
 	@echo 'make bench-training speed and memory of a training step of each method'
 	@echo 'make clean          remove build/ and .venv'
 
@@ -56,10 +57,13 @@ ablation: $(READY)
 quantize: $(READY)
 	$(BIN)/python -m training quantize
 
-bench: bench-node bench-training
+bench: bench-node bench-evaluation bench-training
 
 bench-node: $(READY)
 	$(BIN)/python -m benchmarks.node $(BENCH_NODE_ARGS)
+
+bench-evaluation: $(READY)
+	$(BIN)/python -m benchmarks.offline_evaluation $(BENCH_EVALUATION_ARGS)
 
 bench-training: $(READY)
 	$(BIN)/python -m benchmarks.training_step $(BENCH_TRAINING_ARGS)

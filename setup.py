@@ -21,7 +21,7 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
     include_package_data=False,
-    package_data={PACKAGE: ['evaluation/templates/*.j2']},
+    package_data={PACKAGE: ['evaluation/report/templates/*.j2']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (SHARE, ['package.xml']),
@@ -33,6 +33,7 @@ setup(
         'console_scripts': [
             'night_seg_node = nightseg_ros.ros.night_seg_node:main',
             'build_engine = nightseg_ros.core.engine_command:main',
+            'evaluate_bag = nightseg_ros.evaluation.evaluate_command:main',
             'night_seg_bag = nightseg_ros.evaluation.bag_command:main',
             'night_seg_demo = nightseg_ros.evaluation.demo:main',
         ]

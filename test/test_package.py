@@ -16,7 +16,7 @@ import pytest
 import nightseg_ros
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = {'build_engine', 'night_seg_node', 'night_seg_bag', 'night_seg_demo'}
+COMMANDS = {'build_engine', 'evaluate_bag', 'night_seg_node', 'night_seg_bag', 'night_seg_demo'}
 # Distribution information as colcon reads it: from setup.py alone, every value a literal.
 DESCRIBE = """
 from distutils.core import run_setup

@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     make.add_argument('--compressed', action='store_true', help='write JPEG CompressedImage')
     make.set_defaults(run=_make)
 
-    play = commands.add_parser('play', help='publish a rosbag2 over ROS')
+    play = commands.add_parser('play', help='publish a bag over ROS')
     play.add_argument('bag', type=Path)
     play.add_argument('--rate', type=float, default=1.0, help='2 plays twice as fast (default 1)')
     play.add_argument('--loop', action='store_true', help='start again at the end')

@@ -1,8 +1,9 @@
-"""Drives as rosbag2: written from frames, read back as frames. No ROS needed."""
+"""Drives as rosbag2, written from frames. No ROS needed."""
 
 from __future__ import annotations
 
-import shutil
+import errno
+import sqlite3
 import tempfile
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -16,8 +17,9 @@ from typing import Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection
+from rosbags.rosbag2 import CompressionFormat
+from rosbags.rosbag2 import CompressionMode
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer
 from rosbags.typesys import Stores
@@ -102,22 +104,48 @@ def stamp_of(index: int, rate_hz: float) -> int:
 
 
 @contextmanager
-def new_bag(path: Path, storage: Storage = 'mcap') -> Iterator[Writer]:
-    """Open a bag for writing; it gets its name when it is complete.
+def new_bag(
+    path: Path, storage: Storage = 'mcap', compression: CompressionMode = CompressionMode.NONE
+) -> Iterator[Writer]:
+    """Open a bag for writing; it gets its name, and replaces an earlier one, when it is complete.
+
+    Args:
+        path: folder of the bag.
+        storage: of rosbag2.
+        compression: by zstd; STORAGE compresses the chunks of MCAP.
 
     Raises:
-        BagError: when ``path`` exists and is no bag of ours to replace.
+        BagError: when ``path`` exists and is no bag of ours to replace, or the disk is full.
     """
     if path.exists() and not (path / 'metadata.yaml').is_file():
         raise BagError(f'{path} exists and is no bag: choose another output or remove it')
-    path.parent.mkdir(parents=True, exist_ok=True)
     plugin = StoragePlugin.MCAP if storage == 'mcap' else StoragePlugin.SQLITE3
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix='.bag-') as folder:
-        draft = Path(folder) / path.name  # the files inside are named after their folder
-        with Writer(draft, version=BAG_VERSION, storage_plugin=plugin) as writer:
-            yield writer
-        shutil.rmtree(path, ignore_errors=True)
-        draft.rename(path)
+    with _full_disk_named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix='.bag-') as folder:
+            # The files inside are named after their folder.
+            draft = Path(folder) / 'draft' / path.name
+            writer = Writer(draft, version=BAG_VERSION, storage_plugin=plugin)
+            writer.set_compression(compression, CompressionFormat.ZSTD)
+            with writer:
+                yield writer
+            if path.exists():
+                path.rename(Path(folder) / 'earlier')
+            draft.rename(path)
+
+
+@contextmanager
+def _full_disk_named(path: Path) -> Iterator[None]:
+    """Turn what a full disk causes while a bag is written into a BagError."""
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if not full and 'disk is full' not in str(error):
+            raise
+        raise BagError(
+            f'the disk is full: {path} was not written; free space or choose another output'
+        ) from error
 
 
 def write_drive(
@@ -132,7 +160,7 @@ def write_drive(
     truth to :data:`LABELS_TOPIC` (mono8) under the same stamps.
 
     Raises:
-        BagError: when the output exists and is no bag.
+        BagError: when the output exists and is no bag, or the disk is full.
     """
     count = 0
     with new_bag(path, storage) as writer:
@@ -142,12 +170,16 @@ def write_drive(
         truth: Connection | None = None
         for frame in frames:
             header = _header(frame.stamp_ns)
-            message = _jpeg(header, frame.image) if compressed else _image(header, frame.image)
+            message = (
+                jpeg_message(header, frame.image)
+                if compressed
+                else image_message(header, frame.image)
+            )
             writer.write(images, frame.stamp_ns, TYPESTORE.serialize_cdr(message, kind))
             if frame.labels is not None:
                 if truth is None:
                     truth = writer.add_connection(LABELS_TOPIC, IMAGE, typestore=TYPESTORE)
-                message = _image(header, frame.labels)
+                message = image_message(header, frame.labels)
                 writer.write(truth, frame.stamp_ns, TYPESTORE.serialize_cdr(message, IMAGE))
             count += 1
     return count
@@ -159,7 +191,16 @@ def _header(stamp_ns: int) -> Any:
     return types['std_msgs/msg/Header'](stamp=stamp, frame_id=FRAME_ID)
 
 
-def _image(header: Any, pixels: NDArray[np.uint8]) -> Any:
+# Messages
+
+
+def image_message(header: Any, pixels: NDArray[np.uint8]) -> Any:
+    """Return an Image message.
+
+    Args:
+        header: of it.
+        pixels: mono8 [H, W] or rgb8 [H, W, 3], uint8.
+    """
     height, width = pixels.shape[:2]
     channels = 1 if pixels.ndim == 2 else 3
     return TYPESTORE.types[IMAGE](
@@ -173,57 +214,10 @@ def _image(header: Any, pixels: NDArray[np.uint8]) -> Any:
     )
 
 
-def _jpeg(header: Any, rgb: NDArray[np.uint8]) -> Any:
+def jpeg_message(header: Any, rgb: NDArray[np.uint8]) -> Any:
+    """Return RGB uint8 [H, W, 3] as a CompressedImage message."""
     _, data = cv2.imencode('.jpg', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
     return TYPESTORE.types[COMPRESSED_IMAGE](header=header, format='jpeg', data=data.reshape(-1))
-
-
-# Reading
-
-
-@contextmanager
-def open_bag(path: Path) -> Iterator[AnyReader]:
-    """Open a bag for reading (sqlite3 or mcap).
-
-    Raises:
-        BagError: when it is missing or broken.
-    """
-    if not path.exists():
-        raise BagError(f'{path} does not exist')
-    try:
-        reader = AnyReader([path], default_typestore=TYPESTORE)
-        reader.open()
-    except Exception as error:  # broken files surface as whatever the parsers stumble over
-        raise BagError(
-            f'{path} cannot be read as a bag ({error}): give the folder that holds metadata.yaml, '
-            'or repair it with: ros2 bag reindex'
-        ) from error
-    try:
-        yield reader
-    finally:
-        reader.close()
-
-
-def find_topic(reader: AnyReader, topic: str | None, kinds: tuple[str, ...]) -> Connection:
-    """Return the connection of a topic of one of ``kinds``; None takes the only one there is.
-
-    Raises:
-        BagError: when it is not there, or there are several to choose from; lists the topics.
-    """
-    matching = [c for c in reader.connections if c.msgtype in kinds]
-    present = ', '.join(f'{c.topic} ({c.msgtype})' for c in reader.connections) or 'none'
-    if topic is not None:
-        for connection in matching:
-            if connection.topic == topic:
-                return connection
-        raise BagError(f"the bag has no image topic '{topic}'; its topics: {present}")
-    candidates = [c for c in matching if c.topic != LABELS_TOPIC]
-    if len(candidates) != 1:
-        raise BagError(
-            f'the bag has {len(candidates)} image topics, name one with --image-topic; '
-            f'its topics: {present}'
-        )
-    return candidates[0]
 
 
 def to_rgb(message: Any) -> NDArray[np.uint8]:
@@ -241,39 +235,3 @@ def stamp_ns(message: Any) -> int:
     """Return the header stamp of a message in nanoseconds."""
     stamp = message.header.stamp
     return stamp.sec * 1_000_000_000 + stamp.nanosec
-
-
-def read_drive(
-    path: Path, image_topic: str | None = None, labels_topic: str = LABELS_TOPIC
-) -> Iterator[Frame]:
-    """Yield the frames of a bag, with ground truth where ``labels_topic`` has the same stamp.
-
-    Truth may come after its image: an image waits for at most the next image.
-
-    Raises:
-        BagError: the bag cannot be read or lacks the topic.
-        ImageError: a message cannot be decoded.
-    """
-    with open_bag(path) as reader:
-        images = find_topic(reader, image_topic, (IMAGE, COMPRESSED_IMAGE))
-        truths = [c for c in reader.connections if c.topic == labels_topic and c.msgtype == IMAGE]
-        waiting: Any = None
-        labels: dict[int, NDArray[np.uint8]] = {}
-        for connection, _, raw in reader.messages(connections=[images, *truths]):
-            message: Any = reader.deserialize(raw, connection.msgtype)
-            if connection.topic == labels_topic:
-                labels[stamp_ns(message)] = image_codec.view(message).samples.copy()
-                continue
-            if waiting is not None:
-                yield _frame(waiting, labels)
-            waiting = message
-        if waiting is not None:
-            yield _frame(waiting, labels)
-
-
-def _frame(message: Any, labels: dict[int, NDArray[np.uint8]]) -> Frame:
-    stamp = stamp_ns(message)
-    truth = labels.pop(stamp, None)
-    for old in [s for s in labels if s < stamp]:
-        del labels[old]
-    return Frame(stamp, to_rgb(message), truth)

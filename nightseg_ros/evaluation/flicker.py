@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-
 WIDTH = 256
 """Of the grid on which masks are compared, pixels; the height follows the image."""
 

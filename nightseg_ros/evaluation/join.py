@@ -1,59 +1,91 @@
-"""Frames of a drive and the masks that came back for them, joined by stamp."""
+"""The frames of a drive and the masks that came back for them, joined by stamp."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Generator
+from collections.abc import Iterable
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from nightseg_ros.core.image_codec import CameraFrame
+from nightseg_ros.core.image_codec import resize_to_rgb
 from nightseg_ros.core.image_codec import view
-from nightseg_ros.evaluation.bags import LABELS_TOPIC
-from nightseg_ros.evaluation.bags import open_bag
-from nightseg_ros.evaluation.bags import read_drive
-from nightseg_ros.evaluation.bags import stamp_ns
-from nightseg_ros.evaluation.replay import CONFIDENCE_TOPIC
-from nightseg_ros.evaluation.replay import EXPOSURE_TOPIC
-from nightseg_ros.evaluation.replay import MASK_TOPIC
-from nightseg_ros.evaluation.replay import Replay
-from nightseg_ros.evaluation.report import EvaluatedFrame
+from nightseg_ros.evaluation.bag_reader import deserialize
+from nightseg_ros.evaluation.bag_reader import open_bag
+from nightseg_ros.evaluation.frames import BagFrame
+from nightseg_ros.evaluation.frames import Masks
+from nightseg_ros.evaluation.frames import MeasuredFrame
+from nightseg_ros.evaluation.frames import stamp_ns
+from nightseg_ros.evaluation.mask_bag import MaskTopics
+from nightseg_ros.evaluation.measure import measure_frame
+from nightseg_ros.evaluation.replay import CameraReplay
+
+WINDOW = 16
+"""Masks that are kept for an image still to come: bags are not in the order of stamps exactly."""
+
+_Found = dict[str, NDArray[np.uint8]]
 
 
-def evaluated_frames(
-    bag: Path,
-    masks_bag: Path,
-    run: Replay,
-    image_topic: str | None = None,
-    labels_topic: str = LABELS_TOPIC,
-) -> Iterator[EvaluatedFrame]:
-    """Yield each frame of a drive with the masks that came back for it, joined by stamp."""
-    masks = _masks_by_frame(masks_bag)
-    stamp, current = next(masks, (None, {}))
-    for index, frame in enumerate(read_drive(bag, image_topic, labels_topic)):
-        while stamp is not None and stamp < frame.stamp_ns:
-            stamp, current = next(masks, (None, {}))
-        found = current if stamp == frame.stamp_ns else {}
-        yield EvaluatedFrame(
-            index=index,
-            stamp_ns=frame.stamp_ns,
-            image=frame.image,
-            labels=found.get(MASK_TOPIC),
-            confidence=found.get(CONFIDENCE_TOPIC),
-            exposure=found.get(EXPOSURE_TOPIC),
-            truth=frame.labels,
-            latency_ms=run.latency_ms(frame.stamp_ns),
-        )
+def measure_replay(
+    frames: Iterable[BagFrame], masks_bag: Path, topics: MaskTopics, camera: CameraReplay
+) -> Generator[MeasuredFrame, None, None]:
+    """Measure each frame of a drive with the masks that came back for it.
+
+    Args:
+        frames: of the bag that was played.
+        masks_bag: that the replay recorded.
+        topics: of the camera's masks.
+        camera: when its images went out and its masks came back.
+    """
+    masks = _masks_by_stamp(masks_bag, topics)
+    kept: OrderedDict[int, _Found] = OrderedDict()
+    last_arrival: int | None = None
+    for frame in frames:
+        while frame.stamp_ns not in kept and frame.stamp_ns in camera.received_ns:
+            stamp, found = next(masks, (None, {}))
+            if stamp is None:
+                break
+            kept[stamp] = found
+            if len(kept) > WINDOW:
+                kept.popitem(last=False)
+        found = kept.pop(frame.stamp_ns, {})
+        times_ms = camera.times_ms(frame.stamp_ns)
+        arrival = camera.received_ns.get(frame.stamp_ns)
+        if arrival is not None:
+            if last_arrival is not None:
+                times_ms['gap_ms'] = (arrival - last_arrival) / 1e6
+            last_arrival = arrival
+        yield _measure(frame, found, topics, times_ms)
 
 
-def _masks_by_frame(masks_bag: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield stamp and masks by topic; the bag is in the order of stamps."""
-    with open_bag(masks_bag) as reader:
-        stamp, masks = None, {}
-        for connection, _, raw in reader.messages():
-            message: Any = reader.deserialize(raw, connection.msgtype)
+def _measure(
+    frame: BagFrame, found: _Found, topics: MaskTopics, times_ms: dict[str, float]
+) -> MeasuredFrame:
+    def masks_of(image: CameraFrame) -> Masks | None:
+        labels = found.get(topics.labels)
+        confidence, exposure = found.get(topics.confidence), found.get(topics.exposure)
+        if labels is None or confidence is None or exposure is None:
+            return None
+        small = resize_to_rgb(image, np.empty((*labels.shape, 3), np.uint8))
+        return Masks(labels, confidence, exposure, small)
+
+    return measure_frame(frame, masks_of, times_ms)
+
+
+def _masks_by_stamp(masks_bag: Path, topics: MaskTopics) -> Iterator[tuple[int, _Found]]:
+    """Yield stamp and masks by topic, in the order in which they were recorded."""
+    with open_bag(masks_bag) as bag:
+        stamp: int | None = None
+        masks: _Found = {}
+        for message in bag.messages(topics.masks):
             if stamp is not None and stamp_ns(message) != stamp:
                 yield stamp, masks
                 masks = {}
             stamp = stamp_ns(message)
-            masks[connection.topic] = view(message).samples
+            masks[message.topic] = view(deserialize(message)).samples
         if stamp is not None:
             yield stamp, masks

@@ -9,12 +9,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import dataclass
+from dataclasses import field
 from pathlib import Path
-from typing import Literal
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -22,22 +25,23 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Writer
 from sensor_msgs.msg import Image
 
+from nightseg_ros.evaluation.bag_reader import BagMessage
+from nightseg_ros.evaluation.bag_reader import Topic
 from nightseg_ros.evaluation.bags import COMPRESSED_IMAGE
 from nightseg_ros.evaluation.bags import IMAGE
 from nightseg_ros.evaluation.bags import TYPESTORE
-from nightseg_ros.evaluation.bags import find_topic
+from nightseg_ros.evaluation.bags import BagError
 from nightseg_ros.evaluation.bags import new_bag
-from nightseg_ros.evaluation.bags import open_bag
+from nightseg_ros.evaluation.frames import stamp_ns
+from nightseg_ros.evaluation.mask_bag import MaskTopics
+from nightseg_ros.evaluation.mask_bag import camera_names
 from nightseg_ros.evaluation.player import BagPlayer
 
 NODE = '/night_seg'
-MASK_TOPIC = f'{NODE}/semantic/mask'
-CONFIDENCE_TOPIC = f'{NODE}/semantic/confidence'
-EXPOSURE_TOPIC = f'{NODE}/exposure/mask'
-MASK_TOPICS = (MASK_TOPIC, CONFIDENCE_TOPIC, EXPOSURE_TOPIC)
 
 START_TIMEOUT_S = 90.0
 """For the node to load its model and appear."""
@@ -46,105 +50,150 @@ QUIET_S = 2.0
 """Nothing received for this long after the last image: nothing more will come."""
 
 
+MAX_TRANSPORT_MS = 10_000.0
+"""Stamps further from the time of recording are of another clock, and tell no age."""
+
+MASKS_OF_A_FRAME = 3
+"""Labels, confidence, exposure."""
+
+DIAGNOSTICS_S = 1.2
+"""The node reports once a second: its last report tells of the last frames."""
+
+
 class ReplayError(RuntimeError):
     """The node did not start or died; the message holds what it printed last."""
 
 
-@dataclass(frozen=True)
+@dataclass
+class CameraReplay:
+    """What was seen of one camera; times by the stamp of the image, in ns.
+
+    Attributes:
+        published_ns: wall time just before the image was published, in order.
+        recorded_ns: time at which the bag received the image.
+        received_ns: wall time at which its mask arrived.
+        drops: what the node dropped, by reason.
+        stages_ms: p50, p95, p99 of each stage of the node, over its last frames.
+    """
+
+    published_ns: dict[int, int] = field(default_factory=dict)
+    recorded_ns: dict[int, int] = field(default_factory=dict)
+    received_ns: dict[int, int] = field(default_factory=dict)
+    drops: dict[str, int] = field(default_factory=dict)
+    stages_ms: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """From the first image to the last mask."""
+        if not self.received_ns:
+            return 0.0
+        return (max(self.received_ns.values()) - min(self.published_ns.values())) / 1e9
+
+    def times_ms(self, stamp: int) -> dict[str, float]:
+        """Return what is known of the times of a frame.
+
+        ``latency_ms``: publication of the image to reception of its mask. ``age_ms``: the same
+        from the stamp on, as if the camera's way into the bag had been gone live.
+        """
+        if stamp not in self.received_ns:
+            return {}
+        latency = (self.received_ns[stamp] - self.published_ns[stamp]) / 1e6
+        before_bag = (self.recorded_ns[stamp] - stamp) / 1e6
+        times = {'latency_ms': latency}
+        if 0 <= before_bag < MAX_TRANSPORT_MS:
+            times['age_ms'] = before_bag + latency
+        return times
+
+
+@dataclass
 class Replay:
     """What a replay was.
 
     Attributes:
-        published_ns: wall time of publication by header stamp (both ns), in order.
-        received_ns: wall time at which the mask of a stamp arrived.
-        model: name of the model that the node reported.
-        backend: name of the backend that the node reported.
-        backend_reason: why the node chose it.
+        cameras: by topic of the images.
+        engine: what the node reports about its model and backend.
+        memory: [seconds, MiB] of the node.
+        complete: whether the bag was played to its end.
     """
 
-    published_ns: dict[int, int]
-    received_ns: dict[int, int]
-    model: str
-    backend: str
-    backend_reason: str
-
-    def latency_ms(self, stamp_ns: int) -> float | None:
-        """Return publication of an image to reception of its mask; None when it was dropped."""
-        if stamp_ns not in self.received_ns:
-            return None
-        return (self.received_ns[stamp_ns] - self.published_ns[stamp_ns]) / 1e6
+    cameras: dict[str, CameraReplay]
+    engine: dict[str, str] = field(default_factory=dict)
+    memory: list[tuple[float, float]] = field(default_factory=list)
+    complete: bool = False
 
 
 def replay(
     bag: Path,
     masks_bag: Path,
-    image_topic: str | None = None,
+    cameras: Sequence[Topic],
+    log: Path,
     rate: float = 1.0,
-    parameters: dict[str, str] | None = None,
+    parameters: Mapping[str, str] | None = None,
+    on_image: Callable[[], None] = lambda: None,
 ) -> Replay:
     """Play a bag to a node of its own and record the masks that it publishes.
 
+    Interrupted (Ctrl-C), it returns what came until then.
+
     Args:
-        bag: rosbag2 with an Image or CompressedImage topic.
-        masks_bag: written; masks, confidence and exposure under the images' stamps.
-        image_topic: None takes the bag's only image topic.
+        bag: with Image or CompressedImage topics.
+        masks_bag: written; masks, confidence and exposure under the images' stamps, in the topics
+            that `MaskTopics` names.
+        cameras: topics of the images.
+        log: what the node prints.
         rate: of time; 2.0 plays twice as fast.
         parameters: of the node, as on the command line.
+        on_image: called after each image that was published.
 
     Raises:
-        BagError: the bag cannot be read or lacks the topic.
+        BagError: the bag cannot be read, or the cameras cannot share a node.
         ReplayError: the node does not start, or dies.
     """
-    with open_bag(bag) as reader:
-        images = find_topic(reader, image_topic, (IMAGE, COMPRESSED_IMAGE))
-    compressed = images.msgtype == COMPRESSED_IMAGE
+    transports = {camera.type for camera in cameras}
+    if len(transports) != 1:
+        raise BagError('a node takes raw or compressed images, not both: name cameras of one kind')
+    compressed = transports == {COMPRESSED_IMAGE}
+    names = camera_names([camera.name for camera in cameras])
     node_parameters = {
         'image_transport': 'compressed' if compressed else 'raw',
         'max_image_age_ms': '0.0',
         **(parameters or {}),
     }
-    source = 'image/compressed' if compressed else 'image'
-    log = masks_bag.with_name('node.log')
-    log.parent.mkdir(parents=True, exist_ok=True)
+    if len(cameras) > 1:
+        node_parameters['cameras'] = '[' + ', '.join(names.values()) + ']'
+    suffix = 'image/compressed' if compressed else 'image'
+    remappings = {f'{name}/{suffix}' if name else suffix: topic for topic, name in names.items()}
+    result = Replay({camera.name: CameraReplay() for camera in cameras})
     rclpy.init()
     try:
         ros = rclpy.create_node('night_seg_replay')
-        player = BagPlayer(ros, bag, rate)
+        player = BagPlayer(ros, bag, rate, topics=list(names))
         with (
             new_bag(masks_bag) as writer,
-            _node_process({source: images.topic}, node_parameters, log) as process,
+            _node_process(remappings, node_parameters, log) as process,
         ):
-            recorder = _Recorder(ros, writer)
+            recorder = _Recorder(ros, writer, names, result)
             with _spinning(ros):
-                _wait_for_node(process, player, recorder, images.topic, log)
-                published: dict[int, int] = {}
+                _wait_for_node(process, player, recorder, log)
 
-                def note_time(topic: str, _: int, content: bytes) -> None:
-                    if topic == images.topic:
-                        published[header_stamp_ns(content)] = time.time_ns()
+                def note_time(message: BagMessage) -> None:
+                    camera = result.cameras[message.topic]
+                    stamp = stamp_ns(message)
+                    camera.recorded_ns[stamp] = message.time_ns
+                    camera.published_ns[stamp] = time.time_ns()
+                    on_image()
 
-                player.play(note_time)
-                _wait_until_quiet(recorder, len(published))
+                with suppress(KeyboardInterrupt):
+                    player.play(note_time)
+                    if rclpy.ok():  # else a signal ended the playing
+                        _wait_until_quiet(recorder, result)
+                        result.complete = rclpy.ok() and process.poll() is None
             if process.poll() is not None:
                 raise ReplayError(f'the node died during the replay:\n{_tail(log)}')
             recorder.write_rest()
-        engine = recorder.engine
-        return Replay(
-            published, recorder.received_ns, engine['model'], engine['backend'], engine['why']
-        )
+        return result
     finally:
         rclpy.try_shutdown()
-
-
-def header_stamp_ns(content: bytes) -> int:
-    """Return the stamp of a serialised message that begins with a Header.
-
-    CDR: four bytes of encapsulation, of which the second tells the byte order, then ``sec`` int32
-    and ``nanosec`` uint32 (OMG DDSI-RTPS 2.3, section 10).
-    """
-    order: Literal['little', 'big'] = 'little' if content[1] & 1 else 'big'
-    seconds = int.from_bytes(content[4:8], order, signed=True)
-    return seconds * 1_000_000_000 + int.from_bytes(content[8:12], order)
 
 
 class _Recorder:
@@ -153,36 +202,68 @@ class _Recorder:
     The masks of one frame are written together, in the order in which frames complete.
     """
 
-    def __init__(self, node: Node, writer: Writer) -> None:
+    def __init__(
+        self, node: Node, writer: Writer, names: Mapping[str, str], result: Replay
+    ) -> None:
         self.node = node
-        self._writer = writer
-        self._connections = {
-            topic: writer.add_connection(topic, IMAGE, typestore=TYPESTORE) for topic in MASK_TOPICS
-        }
-        self._waiting: dict[int, dict[str, bytes]] = {}
-        self.received_ns: dict[int, int] = {}
+        self.topics: list[str] = []
         self.last_arrival = time.monotonic()
-        self.engine: dict[str, str] = {}
-        for topic in MASK_TOPICS:
-            on_mask = functools.partial(self._on_mask, topic)
-            node.create_subscription(Image, topic, on_mask, QoSProfile(depth=30), raw=True)
+        self._writer = writer
+        self._result = result
+        self._started = time.monotonic()
+        self._connections: dict[str, Connection] = {}
+        self._waiting: dict[tuple[str, int], dict[str, bytes]] = {}
+        self._titles = {f'{NODE}/{name}'.rstrip('/'): camera for camera, name in names.items()}
+        for camera, name in names.items():
+            for topic in MaskTopics.of(name).masks:
+                self.topics.append(topic)
+                self._connections[topic] = writer.add_connection(topic, IMAGE, typestore=TYPESTORE)
+                on_mask = functools.partial(self._on_mask, camera, topic)
+                node.create_subscription(Image, topic, on_mask, QoSProfile(depth=30), raw=True)
         node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
 
-    def _on_mask(self, topic: str, content: bytes) -> None:
+    @property
+    def engine_known(self) -> bool:
+        """Whether the node has said what it runs."""
+        return bool(self._result.engine.get('backend'))
+
+    def _on_mask(self, camera: str, topic: str, content: bytes) -> None:
         now = time.time_ns()
         self.last_arrival = time.monotonic()
-        stamp = header_stamp_ns(content)
-        if topic == MASK_TOPIC:
-            self.received_ns[stamp] = now
-        masks = self._waiting.setdefault(stamp, {})
+        stamp = stamp_ns(BagMessage(topic, IMAGE, 0, content))
+        if topic.endswith('/semantic/mask'):
+            self._result.cameras[camera].received_ns[stamp] = now
+        masks = self._waiting.setdefault((camera, stamp), {})
         masks[topic] = content
-        if len(masks) == len(MASK_TOPICS):
-            self._write(self._waiting.pop(stamp), stamp)
+        if len(masks) == MASKS_OF_A_FRAME:
+            self._write(self._waiting.pop((camera, stamp)), stamp)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
+            title, _, kind = status.name.partition(': ')
+            values = {value.key: value.value for value in status.values}
             if status.name == f'{NODE}: engine':
-                self.engine = {value.key: value.value for value in status.values}
+                self._result.engine = values
+            elif status.name == f'{NODE}: memory':
+                elapsed = round(time.monotonic() - self._started, 2)
+                self._result.memory.append((elapsed, float(values['resident_mib'])))
+            elif title in self._titles:
+                self._note(self._result.cameras[self._titles[title]], kind, values)
+
+    @staticmethod
+    def _note(camera: CameraReplay, kind: str, values: Mapping[str, str]) -> None:
+        if kind == 'input':
+            for key, value in values.items():
+                what, _, reason = key.partition('/')
+                if what in ('dropped', 'lost'):
+                    name = reason if what == 'dropped' else 'lost_on_the_way'
+                    camera.drops[name] = int(value)
+        elif kind == 'processing time':
+            for key, value in values.items():
+                stage, _, percentile = key.partition('_ms/')
+                if stage == 'age':  # counted from stamps of the past
+                    continue
+                camera.stages_ms.setdefault(stage, {})[percentile] = float(value)
 
     def _write(self, masks: dict[str, bytes], stamp: int) -> None:
         for topic, content in masks.items():
@@ -190,13 +271,13 @@ class _Recorder:
 
     def write_rest(self) -> None:
         """Write what arrived without its companions."""
-        for stamp, masks in self._waiting.items():
+        for (_, stamp), masks in self._waiting.items():
             self._write(masks, stamp)
 
 
 @contextmanager
 def _node_process(
-    remappings: dict[str, str], parameters: dict[str, str], log: Path
+    remappings: Mapping[str, str], parameters: Mapping[str, str], log: Path
 ) -> Iterator[subprocess.Popen]:
     command = [sys.executable, '-m', 'nightseg_ros.ros.night_seg_node', '--ros-args']
     for source, target in remappings.items():
@@ -204,7 +285,10 @@ def _node_process(
     for name, value in parameters.items():
         command += ['-p', f'{name}:={value}']
     with log.open('wb') as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        # Its own session: Ctrl-C is for us, who end it when the report is on its way.
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
     try:
         yield process
     finally:
@@ -235,29 +319,30 @@ def _spinning(node: Node) -> Iterator[None]:
 
 
 def _wait_for_node(
-    process: subprocess.Popen, player: BagPlayer, recorder: _Recorder, image_topic: str, log: Path
+    process: subprocess.Popen, player: BagPlayer, recorder: _Recorder, log: Path
 ) -> None:
     """Wait until the node listens to the images and is heard on every mask topic."""
     deadline = time.monotonic() + START_TIMEOUT_S
-    images = player.publishers[image_topic]
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise ReplayError(f'the node did not start:\n{_tail(log)}')
-        listens = images.get_subscription_count() > 0
-        heard = all(recorder.node.count_publishers(topic) > 0 for topic in MASK_TOPICS)
-        if listens and heard and recorder.engine.get('backend'):
+        listens = all(p.get_subscription_count() > 0 for p in player.publishers.values())
+        heard = all(recorder.node.count_publishers(topic) > 0 for topic in recorder.topics)
+        if listens and heard and recorder.engine_known:
             return
         time.sleep(0.05)
     raise ReplayError(f'the node did not become active in {START_TIMEOUT_S:.0f} s:\n{_tail(log)}')
 
 
-def _wait_until_quiet(recorder: _Recorder, published: int) -> None:
+def _wait_until_quiet(recorder: _Recorder, result: Replay) -> None:
     recorder.last_arrival = time.monotonic()
     while time.monotonic() - recorder.last_arrival < QUIET_S:
-        if len(recorder.received_ns) == published:
-            time.sleep(0.2)  # confidence and exposure of the last frame follow its mask
-            return
+        cameras = result.cameras.values()
+        if all(len(camera.received_ns) == len(camera.published_ns) for camera in cameras):
+            break
         time.sleep(0.05)
+    # Confidence and exposure of the last frame follow its mask; diagnostics come once a second.
+    time.sleep(DIAGNOSTICS_S)
 
 
 def _tail(log: Path, lines: int = 15) -> str:

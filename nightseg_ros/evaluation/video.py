@@ -181,7 +181,7 @@ class OverlayVideo:
         command = [find_ffmpeg(), '-y', '-loglevel', 'error']
         command += ['-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', size]
         command += ['-r', f'{self._rate_hz:.6f}', '-i', '-']
-        command += ['-c:v', 'libx264', '-preset', 'veryfast', '-crf', '22', '-pix_fmt', 'yuv420p']
+        command += ['-c:v', 'libx264', '-preset', 'ultrafast', '-crf', '24', '-pix_fmt', 'yuv420p']
         command += ['-movflags', '+faststart', '-f', 'mp4', self._path.name]
         try:
             # Its own session, so that Ctrl-C on a replay still leaves a complete video; started in

@@ -9,9 +9,9 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from diagnostic_msgs.msg import KeyValue
 
 from nightseg_ros.core.labels import NAMES
+from nightseg_ros.core.memory import resident_mib
 from nightseg_ros.core.segmenter import Segmenter
 from nightseg_ros.ros.engine_loader import Loading
-from nightseg_ros.core.memory import resident_mib
 from nightseg_ros.ros.parameters import Settings
 from nightseg_ros.ros.qos import QosEvents
 from nightseg_ros.ros.statistics import Summary

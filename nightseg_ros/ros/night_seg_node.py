@@ -32,6 +32,8 @@ from std_srvs.srv import Trigger
 from nightseg_ros.core.backends import AUTO
 from nightseg_ros.core.backends import BackendError
 from nightseg_ros.core.backends import load_backend_class
+from nightseg_ros.core.memory import keep_memory
+from nightseg_ros.core.memory import resident_mib
 from nightseg_ros.core.model import ModelError
 from nightseg_ros.core.model import load_model
 from nightseg_ros.core.segmenter import Segmenter
@@ -44,8 +46,6 @@ from nightseg_ros.ros.engine_loader import EngineLoader
 from nightseg_ros.ros.engine_loader import Loaded
 from nightseg_ros.ros.frame_path import FramePath
 from nightseg_ros.ros.impossible_transitions import refuse_impossible_transitions
-from nightseg_ros.core.memory import keep_memory
-from nightseg_ros.core.memory import resident_mib
 from nightseg_ros.ros.qos import DIAGNOSTICS_DEPTH
 from nightseg_ros.ros.statistics import Summary
 

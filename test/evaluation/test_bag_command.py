@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nightseg_ros.evaluation import bag_command
-from nightseg_ros.evaluation import bags
+from nightseg_ros.evaluation.bag_reader import open_bag
 
 
 @pytest.mark.parametrize('options', [[], ['--storage', 'sqlite3'], ['--compressed']])
@@ -17,7 +17,8 @@ def test_make_writes_a_bag(
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((8, 8, 3), np.uint8))
     assert bag_command.main(['make', str(tmp_path), str(tmp_path / 'bag'), *options]) == 0
     assert '1 frames written' in capsys.readouterr().out
-    assert len(list(bags.read_drive(tmp_path / 'bag'))) == 1
+    with open_bag(tmp_path / 'bag') as bag:
+        assert [topic.count for topic in bag.topics] == [1]
 
 
 @pytest.mark.parametrize(

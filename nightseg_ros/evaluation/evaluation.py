@@ -1,0 +1,410 @@
+"""Evaluating one bag: its cameras are read, segmented, measured and reported one after the other.
+
+A request says everything that the result depends on, so that it can go to another process or
+machine, and its fingerprint tells whether a result that is there is still the answer.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from collections.abc import Generator
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import ExitStack
+from contextlib import closing
+from contextlib import contextmanager
+from dataclasses import asdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nightseg_ros import __version__
+from nightseg_ros.core.model import released_model
+from nightseg_ros.evaluation.bag_reader import Bag
+from nightseg_ros.evaluation.bag_reader import Topic
+from nightseg_ros.evaluation.bag_reader import open_bag
+from nightseg_ros.evaluation.bags import BagError
+from nightseg_ros.evaluation.drive import ROWS
+from nightseg_ros.evaluation.drive import STATE
+from nightseg_ros.evaluation.drive import VIDEO
+from nightseg_ros.evaluation.drive import DriveFacts
+from nightseg_ros.evaluation.drive import DriveRecorder
+from nightseg_ros.evaluation.drive import DriveResult
+from nightseg_ros.evaluation.drive import Sink
+from nightseg_ros.evaluation.drive import publish
+from nightseg_ros.evaluation.drive import save_result
+from nightseg_ros.evaluation.drive import write_rows
+from nightseg_ros.evaluation.frames import BagFrame
+from nightseg_ros.evaluation.frames import MeasuredFrame
+from nightseg_ros.evaluation.frames import bag_frames
+from nightseg_ros.evaluation.interruption import stop_requests
+from nightseg_ros.evaluation.mask_bag import MaskBagWriter
+from nightseg_ros.evaluation.offline import Engine
+from nightseg_ros.evaluation.offline import measure_offline
+from nightseg_ros.evaluation.offline import segmenters
+from nightseg_ros.evaluation.report.page import write_page
+from nightseg_ros.evaluation.summary import Together
+from nightseg_ros.evaluation.summary import columns_of
+from nightseg_ros.evaluation.summary import put_together
+from nightseg_ros.evaluation.summary import summarise
+from nightseg_ros.evaluation.truth import TruthSource
+from nightseg_ros.evaluation.truth import open_truth
+
+PAGE, NUMBERS = 'report.html', 'report.json'
+FILES = (STATE, VIDEO, ROWS, PAGE, NUMBERS)
+"""Of a report; the numbers come last: where they are, everything else is."""
+
+OFFLINE, REPLAY = 'offline', 'replay'
+
+
+@dataclass(frozen=True)
+class DriveRequest:
+    """A drive to evaluate: one camera of one bag.
+
+    Attributes:
+        bag: its path.
+        camera: topic of the images.
+        output: folder of its report.
+        engine: what makes the masks. For a fleet its backend is never 'auto', which goes by time
+            and may choose otherwise in another process.
+        labels: ground truth, a topic or a folder; None without.
+        label_format: 'auto', or as `label_formats` names them.
+        tolerance_ms: by which stamps of images and labels may differ.
+        bootstrap_s: seconds of drive that are resampled together; 0: each frame by itself.
+        mode: 'offline' or 'replay'.
+        rate: of a replay.
+        video: whether to make one.
+        notes: whatever a reader of the report should know.
+    """
+
+    bag: Path
+    camera: str
+    output: Path
+    engine: Engine
+    labels: str | None = None
+    label_format: str = 'auto'
+    tolerance_ms: float = 10.0
+    bootstrap_s: float = 0.0
+    mode: str = OFFLINE
+    rate: float = 1.0
+    video: bool = True
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Bag and camera, for people."""
+        return f'{self.bag.name}{self.camera}'
+
+    def fingerprint(self) -> str:
+        """Return a digest of everything that the result depends on."""
+        model = self.engine.model_path or released_model()
+        content = {
+            **{key: str(value) for key, value in asdict(self).items() if key != 'output'},
+            'software': __version__,
+            'model': _sha256(model, model.stat().st_mtime_ns),
+            'bag_files': _files(self.bag),
+            'label_files': _files(Path(self.labels)) if self.labels else [],
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@functools.lru_cache(maxsize=8)
+def _sha256(path: Path, _changed: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _files(path: Path) -> list[tuple[str, int, int]]:
+    """Return names, sizes and times of change of a file or of all files of a folder."""
+    if path.is_file():
+        paths: Iterable[Path] = [path]
+    else:
+        paths = sorted(p for p in path.rglob('*') if p.is_file()) if path.is_dir() else []
+    return [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
+
+
+def report_of(request: DriveRequest) -> dict[str, Any] | None:
+    """Return report.json of a request, if it was evaluated as it stands; perhaps not to the end."""
+    try:
+        report = json.loads((request.output / NUMBERS).read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(report, dict) or report.get('fingerprint') != request.fingerprint():
+        return None
+    return report
+
+
+def finished(request: DriveRequest) -> bool:
+    """Return whether a request was evaluated to the end."""
+    report = report_of(request)
+    return report is not None and report['complete']
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a single evaluation writes besides its report.
+
+    Attributes:
+        mask_bag: takes the masks, or None.
+        sinks: take every frame that could be read.
+        on_frame: called after each frame, for a progress bar.
+        on_start: called with the expected number of frames (None: unknown).
+    """
+
+    mask_bag: MaskBagWriter | None = None
+    sinks: tuple[Sink, ...] = ()
+    on_frame: Callable[[], None] = lambda: None
+    on_start: Callable[[int | None], None] = lambda _: None
+
+
+def evaluate_offline(
+    request: DriveRequest, workers: int, extras: Extras | None = None
+) -> dict[str, Any]:
+    """Evaluate every frame of a drive and write its report; returns report.json.
+
+    Interrupted (Ctrl-C) or out of disk, the report tells of what was evaluated until then and is
+    not complete.
+
+    Raises:
+        BagError: the bag cannot be read or lacks the topic, or nothing can be written.
+        TruthError: the ground truth cannot be used at all.
+        ModelError, BackendError: the model cannot run.
+    """
+    extras = extras or Extras()
+    with segmenters(request.engine, workers) as loaded, opened(request) as drive:
+        backend = loaded[0].backend
+        facts = drive.facts(
+            model=backend.model.name,
+            model_sha256=backend.model.sha256,
+            backend=f'{backend.name} {backend.precision}',
+            model_card=dict(backend.model.card),
+            notes=(
+                f'Offline: every frame, {workers} at a time with one thread of the network each. '
+                'Latency and drops are what a replay measures.',
+            ),
+        )
+        frames = measure_offline(drive.frames(), loaded, workers)
+        return record(drive, facts, frames, extras)
+
+
+@dataclass(frozen=True)
+class OpenDrive:
+    """A drive whose bag and truth are open."""
+
+    request: DriveRequest
+    bag: Bag
+    camera: Topic
+    truth: TruthSource | None
+
+    @property
+    def problems(self) -> list[str]:
+        """Return what could not be read until now, as sentences."""
+        return [*self.bag.problems, *(self.truth.problems if self.truth is not None else ())]
+
+    def frames(self) -> Iterator[BagFrame]:
+        """Yield the images in the order of recording, each with its label if it has one."""
+        labels = self.truth.labels() if self.truth is not None else ()
+        tolerance_ns = round(self.request.tolerance_ms * 1e6)
+        return bag_frames(self.bag, self.camera.name, labels, tolerance_ns)
+
+    def facts(self, notes: Sequence[str], **about: Any) -> DriveFacts:
+        """Return what is evaluated.
+
+        Args:
+            notes: besides those of the request.
+            about: what the drive itself does not know: model and backend.
+        """
+        request, truth = self.request, self.truth
+        return DriveFacts(
+            title=f'{request.bag.name}, {self.camera.name}',
+            mode=request.mode,
+            bag=request.bag.name,
+            camera=self.camera.name,
+            storage=self.bag.storage,
+            ros_distro=self.bag.ros_distro,
+            expected_frames=self.camera.count,
+            rate_hz=self._rate_hz(),
+            truth=truth
+            and {
+                'name': truth.name,
+                'format': truth.label_format,
+                'assumed': truth.assumed,
+                'tolerance_ms': request.tolerance_ms,
+            },
+            unit_ns=round(request.bootstrap_s * 1e9),
+            fingerprint=request.fingerprint(),
+            notes=(*notes, *request.notes),
+            **about,
+        )
+
+    def _rate_hz(self) -> float | None:
+        """Return how many frames a second were recorded, times the rate of a replay."""
+        bag, count = self.bag, self.camera.count
+        if bag.start_ns is None or bag.end_ns is None or not count or count < 2:
+            return None
+        seconds = (bag.end_ns - bag.start_ns) / 1e9
+        rate = self.request.rate if self.request.mode == REPLAY else 1.0
+        return (count - 1) / seconds * rate if seconds > 0 else None
+
+
+@contextmanager
+def opened(request: DriveRequest) -> Iterator[OpenDrive]:
+    """Open a drive's bag and truth.
+
+    Raises:
+        BagError: the bag cannot be read or lacks the topic.
+        TruthError: the ground truth cannot be used.
+    """
+    with ExitStack() as stack:
+        bag = stack.enter_context(open_bag(request.bag))
+        camera = topic_of(bag, request.camera)
+        truth = None
+        if request.labels is not None:
+            truth = stack.enter_context(
+                open_truth(request.labels, request.bag, request.label_format)
+            )
+        yield OpenDrive(request, bag, camera, truth)
+
+
+def topic_of(bag: Bag, name: str) -> Topic:
+    """Return a topic of a bag.
+
+    Raises:
+        BagError: it is not there.
+    """
+    found = [topic for topic in bag.topics if topic.name == name]
+    if not found:
+        raise BagError(f'{bag.path.name} has no topic {name}')
+    return found[0]
+
+
+def record(
+    drive: OpenDrive,
+    facts: DriveFacts,
+    frames: Generator[MeasuredFrame, None, None],
+    extras: Extras,
+    observed: Mapping[str, Any] | None = None,
+    problems: Sequence[str] = (),
+    whole: bool = True,
+) -> dict[str, Any]:
+    """Add up measured frames and write the report; returns report.json.
+
+    Args:
+        drive: that the frames come from; what could not be read of it is reported.
+        facts: what is evaluated.
+        frames: in order.
+        extras: what else to do with them.
+        observed: attributes of `Observations` that are known otherwise.
+        problems: for people.
+        whole: whether these are all frames of the drive.
+
+    Raises:
+        BagError: nothing can be written: the disk is full.
+    """
+    extras.on_start(facts.expected_frames)
+    with _staging(drive.request.output) as staging:
+        sinks = (*extras.sinks, *_mask_sink(extras.mask_bag, facts.camera))
+        with DriveRecorder(facts, staging, drive.request.video, sinks) as recorder:
+            seen = recorder.seen
+            try:
+                with stop_requests() as stop_requested, closing(frames):
+                    for frame in frames:
+                        recorder.add(frame)
+                        extras.on_frame()
+                        if stop_requested():
+                            seen.problems.append(f'Interrupted after {seen.frames} frames.')
+                            break
+                    else:
+                        seen.complete = whole
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                seen.problems.append(f'The disk was full after {seen.frames} frames.')
+                recorder.drop_video()
+            seen.problems += [*problems, *drive.problems]
+            for name, value in (observed or {}).items():
+                setattr(seen, name, value)
+            result = recorder.finish()
+        return _write_drive(result, staging, drive.request.output)
+
+
+def _mask_sink(mask_bag: MaskBagWriter | None, camera: str) -> tuple[Sink, ...]:
+    if mask_bag is None:
+        return ()
+
+    def write(frame: MeasuredFrame, row: Mapping[str, float]) -> None:
+        if frame.picture is not None and frame.counts is not None:
+            mask_bag.write(camera, frame.frame.message, frame.picture())
+
+    return (write,)
+
+
+@contextmanager
+def _staging(output: Path) -> Iterator[Path]:
+    """Return a folder inside the output that goes away again, with whatever is left in it."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.mkdtemp(prefix='.evaluation-', dir=output)
+    except OSError as error:
+        raise BagError(
+            f'{output} cannot be written ({error.strerror}): choose another --out'
+        ) from error
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_drive(result: DriveResult, staging: Path, output: Path) -> dict[str, Any]:
+    try:
+        save_result(result, staging)
+        return _write_report(put_together([result]), staging, output)
+    except OSError as error:
+        raise BagError(
+            f'the report cannot be written to {output} ({error.strerror}): make room; what was '
+            'there before is untouched'
+        ) from error
+
+
+def write_merged(
+    results: Iterable[DriveResult], lines: list[dict[str, Any]], output: Path
+) -> dict[str, Any]:
+    """Write the report of several drives; returns report.json.
+
+    Args:
+        results: of the drives, one by one.
+        lines: a `drive_line` for each.
+        output: folder.
+
+    Raises:
+        BagError: it cannot be written.
+    """
+    with _staging(output) as staging:
+        together = put_together(results)
+        try:
+            write_rows(together.drives, staging / ROWS)
+            return _write_report(together, staging, output, lines)
+        except OSError as error:
+            raise BagError(
+                f'the report cannot be written to {output} ({error.strerror}): make room; the '
+                'reports of the drives are there'
+            ) from error
+
+
+def _write_report(
+    together: Together, staging: Path, output: Path, lines: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    summary = summarise(together, lines or ())
+    columns = columns_of(together.drives)
+    write_page(staging / PAGE, summary, columns, together.samples, together.worst)
+    text = json.dumps(summary, indent=1, allow_nan=False, ensure_ascii=False)
+    (staging / NUMBERS).write_text(text + '\n', encoding='utf-8')
+    publish(staging, output, FILES)
+    return summary

@@ -1,0 +1,1 @@
+"""How an evaluation is shown: the page of a run, its sheets of frames, and the comparison page."""
