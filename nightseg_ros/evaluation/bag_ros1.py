@@ -45,41 +45,42 @@ class Ros1File:
                 f'has no index that can be read ({error}): copy it, and repair the copy with ROS '
                 f"1's: rosbag reindex {path.name}"
             ) from error
+        self._channels = {c.id: _channel(c) for c in self._reader.connections}
+        first_ns, last_ns = self._reader.start_time, self._reader.end_time - 1
+        self._span_ns = (first_ns, last_ns) if first_ns <= last_ns else None
 
     @property
     def channels(self) -> list[Channel]:
         """Return the topics of the file."""
-        return [_channel(connection) for connection in self._reader.connections]
+        return list(self._channels.values())
 
     @property
     def span_ns(self) -> tuple[int, int] | None:
         """Return the times of the first and the last message, None when there is none."""
-        first_ns, last_ns = self._reader.start_time, self._reader.end_time - 1
-        return (first_ns, last_ns) if first_ns <= last_ns else None
+        return self._span_ns
 
     def problems(self) -> list[str]:
         """Return what is known by now not to be readable."""
         if self._failed_ns is None:
             return []
         return [
-            f'is damaged, first {seconds(self._failed_ns, self.span_ns)} after its first message: '
+            f'is damaged, first {seconds(self._failed_ns, self._span_ns)} after its first message: '
             'what the damaged chunks held is lost'
         ]
 
     def messages(self, topics: Collection[str] | None) -> Iterator[tuple[Channel, int, bytes]]:
         """Yield channel, bag time in ns and content in order of time; None takes all topics."""
-        wanted = {
-            connection.id: _channel(connection)
+        wanted = [
+            connection
             for connection in self._reader.connections
-            if topics is None or _topic(connection) in topics
-        }
-        connections = [c for c in self._reader.connections if c.id in wanted]
+            if topics is None or self._channels[connection.id].topic in topics
+        ]
         starts = sorted(chunk.start_time for chunk in self._reader.chunk_infos)
-        while starts and connections:
-            time_ns = starts[0]
+        while starts and wanted:
+            time_ns = start_ns = starts[0]
             try:
-                for connection, time_ns, content in self._reader.messages(connections, time_ns):
-                    yield wanted[connection.id], time_ns, content
+                for connection, time_ns, content in self._reader.messages(wanted, start_ns):
+                    yield self._channels[connection.id], time_ns, content
                 return
             except Exception:  # as above
                 if self._failed_ns is None or time_ns < self._failed_ns:
@@ -124,13 +125,9 @@ class Ros1Types:
             return b''
 
 
-def _topic(connection: Connection) -> str:
-    return f'/{connection.topic.lstrip("/")}'
-
-
 def _channel(connection: Connection) -> Channel:
     return Channel(
-        _topic(connection),
+        f'/{connection.topic.lstrip("/")}',
         connection.msgtype,
         connection.msgcount,
         'ros1',

@@ -134,3 +134,18 @@ def percentile_replicates(
         reached += weights(keys[index])
         result[np.isnan(result) & (reached >= wanted)] = values[index]
     return result
+
+
+def mean_replicates(values: NDArray[np.float64], keys: Sequence[int]) -> NDArray[np.float64]:
+    """Return the mean of per-frame values in each replicate, float64 [1000].
+
+    Args:
+        values: float64 [N], no NaN.
+        keys: `unit_key` of each frame.
+    """
+    sums, totals = np.zeros((2, REPLICATES))
+    for value, key in zip(values, keys, strict=True):
+        drawn = weights(key)
+        sums += value * drawn
+        totals += drawn
+    return np.divide(sums, totals, out=np.full(REPLICATES, np.nan), where=totals > 0)

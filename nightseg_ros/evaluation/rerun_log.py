@@ -117,24 +117,25 @@ class RerunLog:
         """
         if self._path.is_dir():
             raise RerunError(f'{self._path} is a folder: name a file')
+        batches = self._rr.ChunkBatcherConfig(flush_tick=_BATCH_S)
+        self._recording = self._rr.RecordingStream('nightseg_ros', batcher_config=batches)
+        if not self._recording.is_enabled():
+            raise RerunError('the environment variable RERUN switches recordings off: unset it')
         with ExitStack() as stack:
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 folder = tempfile.TemporaryDirectory(dir=self._path.parent, prefix='.rerun-')
                 self._draft = Path(stack.enter_context(folder)) / self._path.name
-                file = self._draft.open('wb')
+                self._copy = _Copy(self._draft.open('wb'))
             except OSError as error:
                 raise RerunError(f'{self._path} cannot be written: {error.strerror}') from error
-            self._copy = _Copy(file)
-            batches = self._rr.ChunkBatcherConfig(flush_tick=_BATCH_S)
-            self._recording = self._rr.RecordingStream('nightseg_ros', batcher_config=batches)
-            # Header stamps are the time that matters.
-            self._recording.set_log_time_enabled(False)
-            self._recording.set_log_tick_enabled(False)
             self._recording.save(self._copy.source)
             self._copy.start()
-            self._recording.send_recording_name(self._path.stem)
             self._stack = stack.pop_all()
+        # The time that matters is that of the stamps.
+        self._recording.set_log_time_enabled(False)
+        self._recording.set_log_tick_enabled(False)
+        self._recording.send_recording_name(self._path.stem)
         return self
 
     def __exit__(

@@ -27,6 +27,7 @@ from nightseg_ros.core.labels import NUM_CLASSES
 from nightseg_ros.core.segmentation_score import mean_iou
 from nightseg_ros.evaluation.bootstrap import REPLICATES
 from nightseg_ros.evaluation.bootstrap import interval
+from nightseg_ros.evaluation.bootstrap import mean_replicates
 from nightseg_ros.evaluation.bootstrap import percentile_replicates
 from nightseg_ros.evaluation.bootstrap import unit_key
 from nightseg_ros.evaluation.counts import METRICS
@@ -61,8 +62,15 @@ MAX_DOMINANT_SHARE = 0.9
 MAX_DROPPED_SHARE = 0.05
 MAX_GROWTH_MIB = 512.0
 _NOTHING, _NO_SUMS = Counts.zeros(), np.zeros((0, VECTOR_SIZE))
-_BOOTSTRAPPED_TIMES = 20_000
-"""More latencies than this are so many that their percentiles need no interval."""
+_RESAMPLED_ROWS = 20_000
+"""More frames than this are so many that drops and percentiles of times need no interval."""
+
+_RESAMPLED_TIMES = {
+    'latency_ms': ('p50_ms', 'p95_ms', 'p99_ms'),
+    'age_ms': ('age_p99_ms',),
+    'gap_ms': ('gap_p99_ms',),
+}
+"""Metrics by the column that they are percentiles of."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +142,7 @@ def summarise(together: Together, drives: Sequence[Mapping[str, Any]] = ()) -> d
     frames, received = len(columns['index']), int(columns['received'].sum())
     values: dict[str, float] = {name: float(now.values[name]) for name in METRICS}
     replicates = {name: resampled.values[name] for name in METRICS}
-    replicates.update(_latency_replicates(results))
+    replicates.update(_frame_replicates(results, columns))
     memory = _memory(results)
     values.update(
         collapsed_share=_share(columns['dominant_share'] > COLLAPSED, columns['received'] > 0),
@@ -234,23 +242,32 @@ def latency_percentiles(latencies_ms: NDArray[np.float64]) -> dict[str, float | 
     }
 
 
-def _latency_replicates(results: Sequence[DriveResult]) -> dict[str, NDArray[np.float64]]:
-    """Return resampled percentiles of the latency; none where there are none, or very many."""
-    latencies = np.concatenate([result.columns['latency_ms'] for result in results])
-    known = ~np.isnan(latencies)
-    if not 0 < known.sum() <= _BOOTSTRAPPED_TIMES:
+def _frame_replicates(
+    results: Sequence[DriveResult], columns: Mapping[str, NDArray[np.float64]]
+) -> dict[str, NDArray[np.float64]]:
+    """Return resampled numbers that come from the rows; none of very many frames."""
+    if not 0 < len(columns['index']) <= _RESAMPLED_ROWS:
         return {}
     keys = [
         unit_key(result.facts.name, int(stamp), result.facts.unit_ns)
         for result in results
         for stamp in result.stamps_ns
     ]
-    found = percentile_replicates(
-        latencies[known],
-        [key for key, has_latency in zip(keys, known, strict=True) if has_latency],
-        list(PERCENTILES.values()),
-    )
-    return {f'{name}_ms': values for name, values in zip(PERCENTILES, found, strict=True)}
+
+    def known(column: str) -> tuple[NDArray[np.float64], list[int]]:
+        there = np.flatnonzero(~np.isnan(columns[column]))
+        return columns[column][there], [keys[index] for index in there]
+
+    found = {'dropped_share': mean_replicates(1.0 - columns['received'], keys)}
+    dominant, masked = known('dominant_share')
+    if dominant.size:
+        found['collapsed_share'] = mean_replicates((dominant > COLLAPSED).astype(float), masked)
+    for column, names in _RESAMPLED_TIMES.items():
+        times, timed = known(column)
+        if times.size:
+            percents = [PERCENTILES[name.split('_')[-2]] for name in names]
+            found.update(zip(names, percentile_replicates(times, timed, percents), strict=True))
+    return found
 
 
 def _intervals(replicates: Mapping[str, NDArray[np.float64]]) -> dict[str, list[float]]:

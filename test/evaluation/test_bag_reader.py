@@ -110,7 +110,7 @@ def write_mcap(path: Path, contents: Written, **options) -> Path:
 def read(path: Path, topics: tuple[str, ...] = ()) -> tuple[Written, list[str]]:
     with open_bag(path) as bag:
         found = [(m.topic, m.time_ns, bytes(m.content)) for m in bag.messages(topics)]
-        return found, bag.problems
+    return found, bag.problems
 
 
 def state(folder: Path) -> dict[str, tuple[str, int]]:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from nightseg_ros.evaluation.bootstrap import REPLICATES
 from nightseg_ros.evaluation.bootstrap import Bootstrap
 from nightseg_ros.evaluation.bootstrap import interval
+from nightseg_ros.evaluation.bootstrap import mean_replicates
 from nightseg_ros.evaluation.bootstrap import percentile_replicates
 from nightseg_ros.evaluation.bootstrap import unit_key
 from nightseg_ros.evaluation.bootstrap import weights
@@ -79,3 +80,12 @@ def test_percentiles_of_latency() -> None:
     # The 50 % point of 200 evenly spread values varies by about 200 * 0.5 / sqrt(200).
     assert found[0].std() == pytest.approx(7.07, abs=1.5)
     assert not np.isnan(found).any()
+
+
+def test_means_are_those_of_weighted_sums() -> None:
+    values = np.random.default_rng(0).random(60)
+    bootstrap = Bootstrap(2)
+    for key, value in zip(keys(60), values, strict=True):
+        bootstrap.add(key, np.array([round(value * 1e9), 1]))
+    total, count = bootstrap.sums.T
+    np.testing.assert_allclose(mean_replicates(values, keys(60)), total / count / 1e9, rtol=1e-6)

@@ -38,11 +38,20 @@ def frame_of(index: int, height: int = HEIGHT, width: int = WIDTH) -> EvaluatedF
         stamp_ns=START + index * 100_000_000,
         image=image,
         labels=rng.integers(0, NUM_CLASSES, (height, width), dtype=np.uint8),
-        confidence=np.full((height, width), 10 * index, np.uint8),
+        confidence=np.full((height, width), 5 * index, np.uint8),
         exposure=rng.integers(0, 3, (height, width), dtype=np.uint8),
         truth=rng.choice([0, 5, 255], (HEIGHT, WIDTH)).astype(np.uint8),
         latency_ms=None,
     )
+
+
+def columns_of(chunk) -> dict[str, list]:
+    """Return the columns of a chunk, stamps as integers: Python's have no nanoseconds."""
+    batch = chunk.to_record_batch()
+    return {
+        field.name: (column.cast('int64') if 'timestamp' in str(field.type) else column).to_pylist()
+        for field, column in zip(batch.schema, batch.columns, strict=True)
+    }
 
 
 class Recording:
@@ -55,21 +64,20 @@ class Recording:
         self.data: dict[str, dict[str, list]] = {}
         self.static: dict[str, dict] = {}
         for chunk in reader.stream():
-            table = chunk.to_record_batch().to_pydict()
+            table = columns_of(chunk)
             if chunk.is_static:
                 self.static.setdefault(chunk.entity_path, {}).update(table)
                 continue
             assert set(chunk.timeline_names) == {'stamp', 'frame'}
-            stamps = chunk.to_record_batch().column('stamp').cast('int64').to_pylist()
             for name in set(table) - {'stamp', 'frame', 'rerun.controls.RowId'}:
-                rows = zip(stamps, table['frame'], table[name], strict=True)
+                rows = zip(table['stamp'], table['frame'], table[name], strict=True)
                 found = self.data.setdefault(chunk.entity_path, {}).setdefault(name, [])
                 found += [(stamp, index, value[0]) for stamp, index, value in rows if value]
         for components in self.data.values():
             for found in components.values():
                 found.sort(key=lambda row: row[0])
         self.blueprint = [
-            str(chunk.to_record_batch().to_pydict())
+            str(columns_of(chunk))
             for store in reader.blueprints()
             for chunk in reader.stream(store=store)
         ]
@@ -234,3 +242,13 @@ def test_without_the_sdk_the_remedy_is_named(tmp_path: Path, monkeypatch) -> Non
     monkeypatch.setitem(sys.modules, 'rerun', None)
     with pytest.raises(RerunError, match='pip install rerun-sdk'):
         RerunLog(tmp_path / 'drive.rrd')
+
+
+def test_a_switch_that_would_leave_the_file_empty_is_named(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv('RERUN', 'off')
+    with (
+        pytest.raises(RerunError, match='RERUN switches recordings off'),
+        RerunLog(tmp_path / 'drive.rrd'),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
