@@ -22,8 +22,8 @@ from nightseg_ros.evaluation.rerun_log import RerunLog
 EXPECTED_ERRORS = (ValueError, BackendError)
 """What bags, truths, models and backends refuse, with a message that says what to do."""
 
-Progress = Callable[[DriveRequest, 'int | None', int], None]
-"""Called with a drive, its expected number of frames (None: unknown) and how many are done."""
+Progress = Callable[[DriveRequest, int, int], None]
+"""Called with a drive, how many frames it has and how many of them are done."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,10 @@ class _Told:
     def __init__(self, drive: DriveRequest, progress: Progress) -> None:
         self._drive = drive
         self._progress = progress
-        self._expected: int | None = None
+        self._expected = 0
         self._done = 0
 
-    def start(self, expected: int | None) -> None:
+    def start(self, expected: int) -> None:
         self._expected = expected
         self._progress(self._drive, expected, 0)
 

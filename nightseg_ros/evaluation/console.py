@@ -43,7 +43,7 @@ def frames_bar(console: Console) -> Iterator[Progress]:
     with drives_bar(console) as bar:
         tasks: dict[DriveRequest, TaskID] = {}
 
-        def progress(drive: DriveRequest, expected: int | None, done: int) -> None:
+        def progress(drive: DriveRequest, expected: int, done: int) -> None:
             if drive not in tasks:
                 tasks[drive] = bar.add_task(drive.name, total=expected)
             bar.update(tasks[drive], total=expected, completed=done)

@@ -67,7 +67,6 @@ STATE = 'state'
 _FACTS, _SUMS = 'drive.json', 'counts.npz'
 _MEMORY_EVERY_S = 1.0
 _MEMORY_POINTS = 600
-_UNKNOWN_LENGTH = 1000
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class DriveFacts:
         camera: topic of the images.
         storage: 'mcap', 'sqlite3' or 'ros1'.
         ros_distro: that recorded it, None where the bag does not say.
-        expected_frames: of the topic, None where the bag does not say.
+        expected_frames: messages of the topic.
         rate_hz: at which frames were shown to the segmenter, None for "as fast as it could".
         truth: name, format, assumed, tolerance_ms of the ground truth, or None.
         model, model_sha256, backend, model_card: what made the masks.
@@ -96,7 +95,7 @@ class DriveFacts:
     camera: str
     storage: str
     ros_distro: str | None
-    expected_frames: int | None
+    expected_frames: int
     rate_hz: float | None
     truth: Mapping[str, Any] | None
     model: str
@@ -194,13 +193,12 @@ class DriveRecorder:
         self.seen = Observations()
         self._folder = folder
         self._sinks = sinks
-        expected = facts.expected_frames or _UNKNOWN_LENGTH
         self._counts = Counts.zeros()
         self._bootstrap = Bootstrap(VECTOR_SIZE)
         self._flicker = Flicker()
-        self._samples = Samples(expected)
+        self._samples = Samples(facts.expected_frames)
         self._worst = Worst()
-        self._stride = math.ceil(expected / VIDEO_FRAMES)
+        self._stride = max(1, math.ceil(facts.expected_frames / VIDEO_FRAMES))
         self._video: OverlayVideo | None = None
         if video:
             self._video = OverlayVideo(folder / VIDEO, facts.rate_hz or 10.0)

@@ -155,13 +155,18 @@ class Extras:
         mask_bag: takes the masks, or None.
         sinks: take every frame that could be read.
         on_frame: called after each frame, for a progress bar.
-        on_start: called with the expected number of frames (None: unknown).
+        on_start: called with the number of frames to come.
     """
 
     mask_bag: MaskBagWriter | None = None
     sinks: tuple[Sink, ...] = ()
     on_frame: Callable[[], None] = lambda: None
-    on_start: Callable[[int | None], None] = lambda _: None
+    on_start: Callable[[int], None] = lambda _: None
+
+    @property
+    def problems(self) -> list[str]:
+        """Return what of the bag is not in the mask bag, as sentences."""
+        return [] if self.mask_bag is None else self.mask_bag.problems
 
 
 def evaluate_offline(
@@ -247,7 +252,7 @@ class OpenDrive:
     def _rate_hz(self) -> float | None:
         """Return how many frames a second were recorded, times the rate of a replay."""
         bag, count = self.bag, self.camera.count
-        if bag.start_ns is None or bag.end_ns is None or not count or count < 2:
+        if bag.start_ns is None or bag.end_ns is None or count < 2:
             return None
         seconds = (bag.end_ns - bag.start_ns) / 1e9
         rate = self.request.rate if self.request.mode == REPLAY else 1.0
@@ -328,7 +333,7 @@ def record(
                     raise
                 seen.problems.append(f'The disk was full after {seen.frames} frames.')
                 recorder.drop_video()
-            seen.problems += [*problems, *drive.problems]
+            seen.problems += [*problems, *drive.problems, *extras.problems]
             for name, value in (observed or {}).items():
                 setattr(seen, name, value)
             result = recorder.finish()

@@ -29,7 +29,7 @@ from nightseg_ros.core.segmenter import resize_values
 from nightseg_ros.evaluation.bag_reader import Bag
 from nightseg_ros.evaluation.bag_reader import BagMessage
 from nightseg_ros.evaluation.bag_reader import deserialize
-from nightseg_ros.evaluation.bag_storage import Channel
+from nightseg_ros.evaluation.bag_reader.storage import Channel
 from nightseg_ros.evaluation.bags import COMPRESSED_IMAGE
 from nightseg_ros.evaluation.bags import IMAGE
 from nightseg_ros.evaluation.bags import TYPESTORE

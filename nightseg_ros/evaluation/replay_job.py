@@ -62,8 +62,7 @@ def run_replay(job: BagJob, progress: Progress = lambda *_: None) -> list[dict[s
 
 def _play(job: BagJob, cameras: Sequence[Topic], masks_bag: Path, progress: Progress) -> Replay:
     first = job.drives[0]
-    counts = [camera.count for camera in cameras]
-    expected = None if None in counts else sum(count or 0 for count in counts)
+    expected = sum(camera.count for camera in cameras)
     played = 0
 
     def on_image() -> None:
@@ -89,7 +88,7 @@ def _check_room(bag: Bag, cameras: Sequence[Topic], folder: Path) -> None:
             image = decode(message)
         except (ImageError, BagError):
             continue
-        needed += MASKS_OF_A_FRAME * image.height * image.width * (camera.count or 0)
+        needed += MASKS_OF_A_FRAME * image.height * image.width * camera.count
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise BagError(

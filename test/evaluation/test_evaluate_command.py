@@ -146,6 +146,13 @@ def test_a_bag_that_cannot_be_read_does_not_pass_for_its_earlier_report(run, dri
     assert 'drive' in err
 
 
+def test_a_rerun_recording_is_written(run, drive, tmp_path) -> None:
+    pytest.importorskip('rerun', reason='rerun is not installed: pip install rerun-sdk')
+    code, _, _ = run(drive(count=4), '--rerun', tmp_path / 'drive.rrd')
+    assert code == 0
+    assert (tmp_path / 'drive.rrd').stat().st_size > 1000
+
+
 def test_two_reports_are_compared(run, drive, tmp_path) -> None:
     assert run(drive('good', 20), '--bootstrap-seconds', '0.5')[0] == 0
     (tmp_path / 'out' / 'report.json').rename(tmp_path / 'a.json')

@@ -15,9 +15,9 @@ from typing import Any
 
 import apsw
 
-from nightseg_ros.evaluation.bag_storage import Channel
-from nightseg_ros.evaluation.bag_storage import StorageError
-from nightseg_ros.evaluation.bag_storage import seconds
+from nightseg_ros.evaluation.bag_reader.storage import Channel
+from nightseg_ros.evaluation.bag_reader.storage import StorageError
+from nightseg_ros.evaluation.bag_reader.storage import seconds
 
 MAGIC = b'SQLite format 3\0'
 

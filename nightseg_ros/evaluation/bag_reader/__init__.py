@@ -26,30 +26,30 @@ from typing import Any
 
 import zstandard
 
-from nightseg_ros.evaluation import bag_mcap
-from nightseg_ros.evaluation import bag_ros1
-from nightseg_ros.evaluation import bag_sqlite
-from nightseg_ros.evaluation.bag_files import ZSTD_MAGIC
-from nightseg_ros.evaluation.bag_files import bag_files
-from nightseg_ros.evaluation.bag_files import decompress
-from nightseg_ros.evaluation.bag_files import is_bag_file
-from nightseg_ros.evaluation.bag_files import is_bag_folder
-from nightseg_ros.evaluation.bag_files import natural_key
-from nightseg_ros.evaluation.bag_mcap import McapFile
-from nightseg_ros.evaluation.bag_ros1 import Ros1File
-from nightseg_ros.evaluation.bag_ros1 import Ros1Types
-from nightseg_ros.evaluation.bag_sqlite import Sqlite3File
-from nightseg_ros.evaluation.bag_storage import Channel
-from nightseg_ros.evaluation.bag_storage import Content
-from nightseg_ros.evaluation.bag_storage import StorageError
-from nightseg_ros.evaluation.bag_storage import StorageFile
+from nightseg_ros.evaluation.bag_reader import mcap
+from nightseg_ros.evaluation.bag_reader import ros1
+from nightseg_ros.evaluation.bag_reader import sqlite
+from nightseg_ros.evaluation.bag_reader.files import ZSTD_MAGIC
+from nightseg_ros.evaluation.bag_reader.files import bag_files
+from nightseg_ros.evaluation.bag_reader.files import decompress
+from nightseg_ros.evaluation.bag_reader.files import is_bag_file
+from nightseg_ros.evaluation.bag_reader.files import is_bag_folder
+from nightseg_ros.evaluation.bag_reader.files import natural_key
+from nightseg_ros.evaluation.bag_reader.mcap import McapFile
+from nightseg_ros.evaluation.bag_reader.ros1 import Ros1File
+from nightseg_ros.evaluation.bag_reader.ros1 import Ros1Types
+from nightseg_ros.evaluation.bag_reader.sqlite import Sqlite3File
+from nightseg_ros.evaluation.bag_reader.storage import Channel
+from nightseg_ros.evaluation.bag_reader.storage import Content
+from nightseg_ros.evaluation.bag_reader.storage import StorageError
+from nightseg_ros.evaluation.bag_reader.storage import StorageFile
 from nightseg_ros.evaluation.bags import TYPESTORE
 from nightseg_ros.evaluation.bags import BagError
 
 _STORAGES: dict[bytes, tuple[str, Callable[[Path], StorageFile]]] = {
-    bag_mcap.MAGIC: ('mcap', McapFile),
-    bag_sqlite.MAGIC: ('sqlite3', Sqlite3File),
-    bag_ros1.MAGIC: ('ros1', Ros1File),
+    mcap.MAGIC: ('mcap', McapFile),
+    sqlite.MAGIC: ('sqlite3', Sqlite3File),
+    ros1.MAGIC: ('ros1', Ros1File),
 }
 """What a file is, by how it begins."""
 

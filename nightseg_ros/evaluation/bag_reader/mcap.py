@@ -28,9 +28,9 @@ from mcap.opcode import Opcode
 from mcap.reader import SeekingReader
 from mcap.summary import Summary
 
-from nightseg_ros.evaluation.bag_storage import Channel
-from nightseg_ros.evaluation.bag_storage import StorageError
-from nightseg_ros.evaluation.bag_storage import seconds
+from nightseg_ros.evaluation.bag_reader.storage import Channel
+from nightseg_ros.evaluation.bag_reader.storage import StorageError
+from nightseg_ros.evaluation.bag_reader.storage import seconds
 
 MAGIC = b'\x89MCAP0\r\n'
 

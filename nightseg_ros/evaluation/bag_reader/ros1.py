@@ -17,10 +17,10 @@ from rosbags.typesys import get_typestore
 from rosbags.typesys.base import TypesysError
 from rosbags.typesys.msg import normalize_msgtype
 
-from nightseg_ros.evaluation.bag_storage import Channel
-from nightseg_ros.evaluation.bag_storage import Content
-from nightseg_ros.evaluation.bag_storage import StorageError
-from nightseg_ros.evaluation.bag_storage import seconds
+from nightseg_ros.evaluation.bag_reader.storage import Channel
+from nightseg_ros.evaluation.bag_reader.storage import Content
+from nightseg_ros.evaluation.bag_reader.storage import StorageError
+from nightseg_ros.evaluation.bag_reader.storage import seconds
 
 MAGIC = b'#ROSBAG V'
 
