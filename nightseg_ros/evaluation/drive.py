@@ -57,7 +57,7 @@ TIMES = ('latency_ms', 'age_ms', 'gap_ms', 'decode_ms', 'preprocess_ms', 'infer_
 """Columns that are measured in milliseconds."""
 
 VIDEO = 'overlay.mp4'
-VIDEO_FRAMES = 300
+VIDEO_FRAMES = 200
 """A longer drive becomes a time lapse of about so many frames."""
 
 ROWS = 'report.csv'

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 WIDTH = 256
-"""Of the grid on which masks are compared, pixels; the height follows the image."""
+"""The grid on which masks are compared is no wider than this, pixels."""
 
 MAX_DIFFERENCE = 20
 """Grey values (of 255) by which a pixel may differ from where the flow says it came from."""
@@ -41,13 +41,14 @@ class Glimpse:
     @classmethod
     def of(cls, stamp_ns: int, image: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Glimpse:
         """Return a frame made small: RGB uint8 [H, W, 3] and its mask, trainIds uint8 [H, W]."""
-        height, width = labels.shape
-        size = (WIDTH, max(8, round(height * WIDTH / width)))
-        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        step = -(-labels.shape[1] // WIDTH)
+        height, width = (length // step for length in labels.shape)
+        # By whole steps: means over areas of fractional size cost eight times as much.
+        grey = cv2.cvtColor(image[: height * step, : width * step], cv2.COLOR_RGB2GRAY)
         return cls(
             stamp_ns,
-            cv2.resize(grey, size, interpolation=cv2.INTER_AREA),
-            cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT),
+            cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA),
+            np.ascontiguousarray(labels[step // 2 :: step, step // 2 :: step][:height, :width]),
         )
 
 

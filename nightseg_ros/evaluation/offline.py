@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+from threadpoolctl import threadpool_limits
 
 from nightseg_ros.core.backends import AUTO
 from nightseg_ros.core.backends import GPU_BACKENDS
@@ -96,7 +97,9 @@ def measure_offline(
     Raises:
         BackendError: the runtime fails.
     """
-    cv2.setNumThreads(1)  # the workers are the threads
+    # The workers are the threads: what else would start some only takes their cores.
+    cv2.setNumThreads(1)
+    threadpool_limits(1, 'blas')
     idle: queue.SimpleQueue[Segmenter] = queue.SimpleQueue()
     for segmenter in loaded:
         idle.put(segmenter)
