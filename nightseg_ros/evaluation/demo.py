@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     print_report(console, report, options.output)
-    return 0 if report['complete'] else 130
+    return 130 if report['interrupted'] else 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -118,6 +118,7 @@ class Observations:
 
     Attributes:
         complete: whether all frames of the bag were evaluated.
+        interrupted: whether they were not because somebody stopped it.
         frames: how many were.
         unreadable: images that could not be read, by reason.
         truth_refused: labels that could not be used, by reason.
@@ -131,6 +132,7 @@ class Observations:
     """
 
     complete: bool = False
+    interrupted: bool = False
     frames: int = 0
     unreadable: dict[str, int] = field(default_factory=dict)
     truth_refused: dict[str, int] = field(default_factory=dict)

@@ -256,9 +256,9 @@ def _evaluate(options: argparse.Namespace, console: Console) -> int:
     broken = failures(limits, report)
     for failure in broken:
         print(f'limit broken: {failure}', file=sys.stderr)
-    if run.interrupted or not report['complete']:
+    if run.interrupted or report['interrupted']:
         return INTERRUPTED
-    if run.errors:
+    if run.errors or not report['complete']:
         return BAD_INPUT
     return LIMIT_BROKEN if broken else 0
 

@@ -324,6 +324,7 @@ def record(
                         recorder.add(frame)
                         extras.on_frame()
                         if stop_requested():
+                            seen.interrupted = True
                             seen.problems.append(f'Interrupted after {seen.frames} frames.')
                             break
                     else:
@@ -369,13 +370,26 @@ def _staging(output: Path) -> Iterator[Path]:
 
 def _write_drive(result: DriveResult, staging: Path, output: Path) -> dict[str, Any]:
     try:
-        save_result(result, staging)
-        return _write_report(put_together([result]), staging, output)
+        try:
+            return _write_result(result, staging, output)
+        except OSError as error:
+            if error.errno != errno.ENOSPC or not result.seen.video:
+                raise
+        # Of all that is written the video is the largest: a report without it is better than none.
+        (staging / VIDEO).unlink()
+        result.seen.video = False
+        result.seen.problems.append(f'{VIDEO} was dropped: the disk is full.')
+        return _write_result(result, staging, output)
     except OSError as error:
         raise BagError(
             f'the report cannot be written to {output} ({error.strerror}): make room; what was '
             'there before is untouched'
         ) from error
+
+
+def _write_result(result: DriveResult, staging: Path, output: Path) -> dict[str, Any]:
+    save_result(result, staging)
+    return _write_report(put_together([result]), staging, output)
 
 
 def write_merged(

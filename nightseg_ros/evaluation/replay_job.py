@@ -123,6 +123,7 @@ def _evaluate(
         frames = measure_replay(played(), masks_bag, topics, camera)
         problems = [] if run.complete else ['The replay was interrupted.']
         observed = {
+            'interrupted': not run.complete,
             'drops': camera.drops,
             'stages_ms': camera.stages_ms,
             'memory_of': 'node',

@@ -161,6 +161,7 @@ def summarise(together: Together, drives: Sequence[Mapping[str, Any]] = ()) -> d
         'title': facts[0].title if len(results) == 1 else f'{len(results)} drives',
         'mode': _same(f.mode for f in facts),
         'complete': all(result.seen.complete for result in results),
+        'interrupted': any(result.seen.interrupted for result in results),
         'source': {
             'bag': _same(f.bag for f in facts),
             'camera': _same(f.camera for f in facts),

@@ -16,6 +16,7 @@ import pytest
 
 from nightseg_ros.core.segmenter import Segmenter
 from nightseg_ros.evaluation import bags
+from nightseg_ros.evaluation import evaluation
 from nightseg_ros.evaluation.bags import BagError
 from nightseg_ros.evaluation.bags import Frame
 from nightseg_ros.evaluation.drive import DriveRecorder
@@ -247,3 +248,19 @@ def test_a_video_shows_every_frame_of_a_short_drive(drive, make_request, tmp_pat
     assert report['video'] == 'overlay.mp4'
     video = cv2.VideoCapture(str(tmp_path / 'out' / 'overlay.mp4'))
     assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == 12
+
+
+def test_where_there_is_no_room_for_a_video_there_is_a_report(
+    drive, make_request, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(result, folder: Path, save=evaluation.save_result) -> None:
+        if (folder / 'overlay.mp4').exists():
+            no_room()
+        save(result, folder)
+
+    monkeypatch.setattr(evaluation, 'save_result', save)
+    report = evaluate_offline(make_request(drive(), video=True), 1)
+    assert report['complete']
+    assert report['video'] is None
+    assert 'overlay.mp4 was dropped: the disk is full.' in report['problems']
+    assert not (tmp_path / 'out' / 'overlay.mp4').exists()
