@@ -35,11 +35,11 @@ from nightseg_ros.evaluation.bags import Frame
 from nightseg_ros.evaluation.bags import folder_frames
 from nightseg_ros.evaluation.bags import stamp_of
 from nightseg_ros.evaluation.bags import write_drive
-from nightseg_ros.evaluation.evaluation import DriveRequest
 from nightseg_ros.evaluation.evaluation import evaluate_offline
 from nightseg_ros.evaluation.offline import Engine
 from nightseg_ros.evaluation.offline import cores
 from nightseg_ros.evaluation.offline import segmenters
+from nightseg_ros.evaluation.request import DriveRequest
 from nightseg_ros.simulation.night_drive import NightDrive
 
 RATE_HZ = 10.0

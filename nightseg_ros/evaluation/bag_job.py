@@ -12,11 +12,11 @@ from typing import Any
 
 from nightseg_ros.core.backends import BackendError
 from nightseg_ros.evaluation.bag_reader import open_bag
-from nightseg_ros.evaluation.evaluation import DriveRequest
 from nightseg_ros.evaluation.evaluation import Extras
 from nightseg_ros.evaluation.evaluation import evaluate_offline
-from nightseg_ros.evaluation.evaluation import finished
 from nightseg_ros.evaluation.mask_bag import mask_bag
+from nightseg_ros.evaluation.request import DriveRequest
+from nightseg_ros.evaluation.request import finished
 from nightseg_ros.evaluation.rerun_log import RerunLog
 
 EXPECTED_ERRORS = (ValueError, BackendError)

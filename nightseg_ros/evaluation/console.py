@@ -20,9 +20,9 @@ from rich.table import Table
 from nightseg_ros.evaluation.bag_job import Progress
 from nightseg_ros.evaluation.drive import ROWS
 from nightseg_ros.evaluation.drive import VIDEO
-from nightseg_ros.evaluation.evaluation import NUMBERS
-from nightseg_ros.evaluation.evaluation import PAGE
-from nightseg_ros.evaluation.evaluation import DriveRequest
+from nightseg_ros.evaluation.drive_files import NUMBERS
+from nightseg_ros.evaluation.drive_files import PAGE
+from nightseg_ros.evaluation.request import DriveRequest
 from nightseg_ros.evaluation.summary import ALL_METRICS
 
 

@@ -31,12 +31,12 @@ from nightseg_ros.evaluation.bags import folder_frames
 from nightseg_ros.evaluation.bags import write_drive
 from nightseg_ros.evaluation.console import frames_bar
 from nightseg_ros.evaluation.console import print_report
-from nightseg_ros.evaluation.evaluation import REPLAY
-from nightseg_ros.evaluation.evaluation import DriveRequest
 from nightseg_ros.evaluation.offline import Engine
 from nightseg_ros.evaluation.offline import cores
 from nightseg_ros.evaluation.replay import ReplayError
 from nightseg_ros.evaluation.replay_job import run_replay
+from nightseg_ros.evaluation.request import REPLAY
+from nightseg_ros.evaluation.request import DriveRequest
 from nightseg_ros.evaluation.ros_environment import isolate_ros
 from nightseg_ros.simulation.night_drive import NightDrive
 

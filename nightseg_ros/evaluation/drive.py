@@ -8,14 +8,8 @@ pictures. A result on disk is complete or not there; results of several drives a
 from __future__ import annotations
 
 import csv
-import dataclasses
-import json
 import math
-import os
-import shutil
 import time
-from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
@@ -43,28 +37,18 @@ from nightseg_ros.evaluation.highlights import Samples
 from nightseg_ros.evaluation.highlights import Worst
 from nightseg_ros.evaluation.report.sheets import Sheet
 from nightseg_ros.evaluation.report.sheets import make_sheet
+from nightseg_ros.evaluation.rows import COLUMNS
+from nightseg_ros.evaluation.rows import cells
+from nightseg_ros.evaluation.rows import read_rows
+from nightseg_ros.evaluation.rows import time_axis
 from nightseg_ros.evaluation.video import OverlayVideo
 from nightseg_ros.evaluation.video import VideoError
-
-COLUMNS = (
-    'index', 'stamp_ns', 'received', 'latency_ms', 'age_ms', 'gap_ms', 'decode_ms',
-    'preprocess_ms', 'infer_ms', 'confidence', 'under_share', 'over_share', 'dominant_class',
-    'dominant_share', 'flicker', 'accuracy', 'miou', 'truth',
-)  # fmt: skip
-"""Of report.csv, one line a frame; empty where unknown."""
-
-TIMES = ('latency_ms', 'age_ms', 'gap_ms', 'decode_ms', 'preprocess_ms', 'infer_ms')
-"""Columns that are measured in milliseconds."""
 
 VIDEO = 'overlay.mp4'
 VIDEO_FRAMES = 200
 """A longer drive becomes a time lapse of about so many frames."""
 
 ROWS = 'report.csv'
-STATE = 'state'
-"""Folder of what merging needs."""
-
-_FACTS, _SUMS = 'drive.json', 'counts.npz'
 _MEMORY_EVERY_S = 1.0
 _MEMORY_POINTS = 600
 
@@ -236,7 +220,7 @@ class DriveRecorder:
         if counts is not None and measured.glimpse is not None:
             counts.flicker[:] = self._flicker.update(measured.glimpse)
         row = _row(measured)
-        self._csv.writerow(_cells(row, measured.frame.stamp_ns))
+        self._csv.writerow(cells(row, measured.frame.stamp_ns))
         if counts is not None:
             self._counts.add(counts)
             key = unit_key(self.facts.name, measured.frame.stamp_ns, self.facts.unit_ns)
@@ -314,17 +298,6 @@ class DriveRecorder:
         self._memory_due = elapsed + step
 
 
-def write_rows(results: Iterable[DriveResult], path: Path) -> None:
-    """Write the rows of several drives into one CSV, the drive's name before each."""
-    with path.open('w', encoding='utf-8', newline='') as stream:
-        writer = csv.writer(stream, lineterminator='\n')
-        writer.writerow(['drive', *COLUMNS])
-        for result in results:
-            for i, stamp in enumerate(result.stamps_ns):
-                row = {name: float(result.columns[name][i]) for name in COLUMNS}
-                writer.writerow([result.facts.name, *_cells(row, int(stamp))])
-
-
 def _sheets(
     kept: Sequence[Highlight],
     stamps: NDArray[np.int64],
@@ -335,13 +308,6 @@ def _sheets(
         make_sheet(shown.frame, {**shown.row, 'time_s': times.get(shown.row['index'], math.nan)})
         for shown in kept
     ]
-
-
-def time_axis(stamps_ns: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return seconds since the first frame; numbers of frames where stamps do not increase."""
-    if (np.diff(stamps_ns) > 0).all():
-        return (stamps_ns - stamps_ns[:1]) / 1e9
-    return np.arange(len(stamps_ns), dtype=np.float64)
 
 
 def _count(counts: dict[str, int], reason: str) -> None:
@@ -362,93 +328,3 @@ def _row(measured: MeasuredFrame) -> dict[str, float]:
     row['dominant_class'] = int(predicted.argmax())
     row['dominant_share'] = predicted.max() / predicted.sum()
     return row
-
-
-def _cells(row: Mapping[str, float], stamp_ns: int) -> Iterator[str]:
-    for name in COLUMNS:
-        value = row[name]
-        if name == 'stamp_ns':
-            yield str(stamp_ns)
-        else:
-            yield '' if math.isnan(value) else f'{value:.6g}'
-
-
-def read_rows(path: Path) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
-    """Return the stamps (int64 [N]) and the columns (float64 [N] each) of a report.csv.
-
-    A last line that a full disk cut short is left out.
-    """
-    stamps: list[int] = []
-    values: list[list[float]] = []
-    place = COLUMNS.index('stamp_ns')
-    with path.open(encoding='utf-8', newline='') as stream:
-        for cells in list(csv.reader(stream))[1:]:
-            if len(cells) == len(COLUMNS):
-                stamps.append(int(cells[place]))
-                values.append([float(cell) if cell else math.nan for cell in cells])
-    table = np.array(values, np.float64).reshape(-1, len(COLUMNS))
-    return np.array(stamps, np.int64), dict(zip(COLUMNS, table.T, strict=True))
-
-
-# On disk
-
-
-def save_result(result: DriveResult, folder: Path) -> None:
-    """Write what merging needs into ``folder/state``; the rows are there already.
-
-    Raises:
-        OSError: the disk is full.
-    """
-    state = folder / STATE
-    state.mkdir(exist_ok=True)
-    arrays = {f.name: getattr(result.counts, f.name) for f in dataclasses.fields(Counts)}
-    np.savez_compressed(state / _SUMS, sums=result.sums, **arrays)
-    content = {
-        'facts': dataclasses.asdict(result.facts),
-        'seen': dataclasses.asdict(result.seen),
-        'samples': [sheet.to_json() for sheet in result.samples],
-        'worst': [sheet.to_json() for sheet in result.worst],
-    }
-    (state / _FACTS).write_text(json.dumps(content), encoding='utf-8')
-
-
-def load_result(folder: Path) -> DriveResult:
-    """Return the result that lies in a folder.
-
-    Raises:
-        ValueError: there is none, or it is damaged.
-    """
-    try:
-        content = json.loads((folder / STATE / _FACTS).read_text(encoding='utf-8'))
-        with np.load(folder / STATE / _SUMS, allow_pickle=False) as arrays:
-            counts = Counts(**{f.name: arrays[f.name] for f in dataclasses.fields(Counts)})
-            sums = arrays['sums']
-        stamps, columns = read_rows(folder / ROWS)
-        return DriveResult(
-            DriveFacts(**content['facts']),
-            Observations(**content['seen']),
-            counts,
-            sums,
-            stamps,
-            columns,
-            [Sheet.from_json(sheet) for sheet in content['samples']],
-            [Sheet.from_json(sheet) for sheet in content['worst']],
-        )
-    except (OSError, KeyError, TypeError, ValueError, EOFError) as error:
-        raise ValueError(f'{folder} holds no result of an evaluation: {error}') from error
-
-
-def publish(staging: Path, output: Path, names: Iterable[str]) -> None:
-    """Move what was written to where it belongs, the last name last: it says that all is there.
-
-    What a former evaluation left under these names goes: a video of its would pass for one of
-    this.
-    """
-    for name in names:
-        source, target = staging / name, output / name
-        if target.is_dir():
-            shutil.rmtree(target)
-        if source.exists():
-            os.replace(source, target)
-        else:
-            target.unlink(missing_ok=True)

@@ -51,11 +51,7 @@ from nightseg_ros.evaluation.bags import BagError
 from nightseg_ros.evaluation.console import drives_bar
 from nightseg_ros.evaluation.console import frames_bar
 from nightseg_ros.evaluation.console import print_report
-from nightseg_ros.evaluation.drive import load_result
-from nightseg_ros.evaluation.evaluation import OFFLINE
-from nightseg_ros.evaluation.evaluation import REPLAY
-from nightseg_ros.evaluation.evaluation import DriveRequest
-from nightseg_ros.evaluation.evaluation import report_of
+from nightseg_ros.evaluation.drive_files import load_result
 from nightseg_ros.evaluation.evaluation import write_merged
 from nightseg_ros.evaluation.fleet import run_locally
 from nightseg_ros.evaluation.fleet import run_on_ray
@@ -63,6 +59,10 @@ from nightseg_ros.evaluation.label_formats import LABEL_FORMATS
 from nightseg_ros.evaluation.offline import Engine
 from nightseg_ros.evaluation.offline import cores
 from nightseg_ros.evaluation.report.comparison import write_comparison
+from nightseg_ros.evaluation.request import OFFLINE
+from nightseg_ros.evaluation.request import REPLAY
+from nightseg_ros.evaluation.request import DriveRequest
+from nightseg_ros.evaluation.request import report_of
 from nightseg_ros.evaluation.summary import ALL_METRICS
 from nightseg_ros.evaluation.summary import drive_line
 from nightseg_ros.evaluation.thresholds import Threshold

@@ -18,7 +18,6 @@ from nightseg_ros.evaluation.bag_reader import Bag
 from nightseg_ros.evaluation.bag_reader import Topic
 from nightseg_ros.evaluation.bag_reader import open_bag
 from nightseg_ros.evaluation.bags import BagError
-from nightseg_ros.evaluation.evaluation import DriveRequest
 from nightseg_ros.evaluation.evaluation import Extras
 from nightseg_ros.evaluation.evaluation import opened
 from nightseg_ros.evaluation.evaluation import record
@@ -31,6 +30,7 @@ from nightseg_ros.evaluation.mask_bag import camera_names
 from nightseg_ros.evaluation.replay import MASKS_OF_A_FRAME
 from nightseg_ros.evaluation.replay import Replay
 from nightseg_ros.evaluation.replay import replay
+from nightseg_ros.evaluation.request import DriveRequest
 
 LOG = 'node.log'
 

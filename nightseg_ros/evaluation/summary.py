@@ -8,11 +8,8 @@ from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import replace
 from datetime import datetime
 from datetime import timezone
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -31,17 +28,16 @@ from nightseg_ros.evaluation.bootstrap import mean_replicates
 from nightseg_ros.evaluation.bootstrap import percentile_replicates
 from nightseg_ros.evaluation.bootstrap import unit_key
 from nightseg_ros.evaluation.counts import METRICS
-from nightseg_ros.evaluation.counts import VECTOR_SIZE
 from nightseg_ros.evaluation.counts import Counts
 from nightseg_ros.evaluation.counts import metrics
 from nightseg_ros.evaluation.counts import ratio
-from nightseg_ros.evaluation.drive import TIMES
 from nightseg_ros.evaluation.drive import VIDEO
 from nightseg_ros.evaluation.drive import DriveResult
-from nightseg_ros.evaluation.drive import time_axis
-from nightseg_ros.evaluation.highlights import SAMPLES
-from nightseg_ros.evaluation.highlights import WORST
-from nightseg_ros.evaluation.report.sheets import Sheet
+from nightseg_ros.evaluation.report_warnings import COLLAPSED
+from nightseg_ros.evaluation.report_warnings import warnings_of
+from nightseg_ros.evaluation.rows import TIMES
+from nightseg_ros.evaluation.together import Together
+from nightseg_ros.evaluation.together import columns_of
 
 VERSION = 1
 """Of report.json."""
@@ -53,15 +49,6 @@ ALL_METRICS = (
 )  # fmt: skip
 """Names under ``metrics`` of report.json, and of ``--fail-under`` and ``--fail-over``."""
 
-COLLAPSED = 0.98
-"""One class on more of a mask than this: the network has collapsed, or sees nothing."""
-
-MAX_DOMINANT_SHARE = 0.9
-"""One class, or "no class", on more of all pixels than this makes the report warn."""
-
-MAX_DROPPED_SHARE = 0.05
-MAX_GROWTH_MIB = 512.0
-_NOTHING, _NO_SUMS = Counts.zeros(), np.zeros((0, VECTOR_SIZE))
 _RESAMPLED_ROWS = 20_000
 """More frames than this are so many that drops and percentiles of times need no interval."""
 
@@ -73,61 +60,6 @@ _RESAMPLED_TIMES = {
 """Metrics by the column that they are percentiles of."""
 
 
-@dataclass(frozen=True)
-class Together:
-    """One drive or several, added up; exactly what one evaluation of all their frames counts.
-
-    Attributes:
-        counts: summed.
-        sums: resampled, summed.
-        drives: the results, without what was summed.
-        samples, worst: frames to show, the worst of all first.
-    """
-
-    counts: Counts
-    sums: NDArray[np.float64]
-    drives: Sequence[DriveResult]
-    samples: Sequence[Sheet]
-    worst: Sequence[Sheet]
-
-
-def put_together(results: Iterable[DriveResult]) -> Together:
-    """Add up drives, one after the other: thousands fit into memory.
-
-    Raises:
-        ValueError: there is none.
-    """
-    counts, sums = Counts.zeros(), np.zeros((REPLICATES, VECTOR_SIZE))
-    drives, samples, worst = list[DriveResult](), list[Sheet](), list[_RankedSheet]()
-    for result in results:
-        counts.add(result.counts)
-        sums += result.sums
-        # Of several drives the pages say which one a frame is from.
-        shown = [replace(sheet, drive=result.facts.name) for sheet in result.samples]
-        samples = [*samples, *shown][:SAMPLES]
-        worst = sorted([*worst, *_ranked(result)], key=itemgetter(0))[:WORST]
-        drives.append(replace(result, counts=_NOTHING, sums=_NO_SUMS, samples=(), worst=()))
-    if not drives:
-        raise ValueError('there is no drive to report')
-    found = [sheet for _, sheet in worst]
-    if len(drives) == 1:
-        samples, found = ([replace(s, drive='') for s in sheets] for sheets in (samples, found))
-    return Together(counts, sums, drives, samples, found)
-
-
-_RankedSheet = tuple[tuple[bool, float], Sheet]
-
-
-def _ranked(result: DriveResult) -> list[_RankedSheet]:
-    """Return the worst frames of a drive; those that a truth shows to be bad come before others."""
-    no_truth = not result.columns['truth'].any()
-    return [
-        ((no_truth, math.inf if sheet.quality is None else sheet.quality),
-         replace(sheet, drive=result.facts.name))
-        for sheet in result.worst
-    ]  # fmt: skip
-
-
 def summarise(together: Together, drives: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """Return what report.json holds; numbers are shares 0..1 unless their name has a unit.
 
@@ -137,7 +69,7 @@ def summarise(together: Together, drives: Sequence[Mapping[str, Any]] = ()) -> d
     """
     results, counts = together.drives, together.counts
     now, resampled = metrics(counts.vector()), metrics(together.sums)
-    columns = _columns(results)
+    columns = columns_of(results)
     latencies = latency_percentiles(columns['latency_ms'])
     frames, received = len(columns['index']), int(columns['received'].sum())
     values: dict[str, float] = {name: float(now.values[name]) for name in METRICS}
@@ -209,22 +141,8 @@ def summarise(together: Together, drives: Sequence[Mapping[str, Any]] = ()) -> d
             },
         },
     }
-    summary['warnings'] = _warnings(summary, counts)
+    summary['warnings'] = warnings_of(summary, counts)
     return summary
-
-
-def columns_of(results: Sequence[DriveResult]) -> dict[str, NDArray[np.float64]]:
-    """Return the columns of drives, one after the other, and ``time_s`` since each one's start."""
-    columns = _columns(results)
-    columns['time_s'] = np.concatenate([time_axis(result.stamps_ns) for result in results])
-    return columns
-
-
-def _columns(results: Sequence[DriveResult]) -> dict[str, NDArray[np.float64]]:
-    return {
-        name: np.concatenate([result.columns[name] for result in results])
-        for name in results[0].columns
-    }
 
 
 def latency_percentiles(latencies_ms: NDArray[np.float64]) -> dict[str, float | None]:
@@ -414,76 +332,6 @@ def _problems(results: Sequence[DriveResult]) -> list[str]:
     return [f'{r.facts.name}: {problem}' for r in results for problem in r.seen.problems]
 
 
-def _warnings(summary: Mapping[str, Any], counts: Counts) -> list[str]:
-    frames, received = summary['frames'], summary['received']
-    if not frames:
-        return ['There was no frame: there is nothing to judge.']
-    if not received:
-        return ['No mask came at all: no frame could be read, or the node did not run or failed.']
-    warnings = []
-    if not summary['complete']:
-        warnings.append(f'The evaluation is not complete: it holds {frames} frames.')
-    unreadable = sum(summary['unreadable'].values())
-    if unreadable:
-        reasons = ', '.join(f'{name} {count}' for name, count in summary['unreadable'].items())
-        warnings.append(f'{unreadable} of {frames} images could not be read: {reasons}.')
-    lost = frames - received - unreadable
-    if lost / frames > MAX_DROPPED_SHARE:
-        warnings.append(
-            f'{_percent(lost / frames)} of the frames got no mask: the node could not keep up, or '
-            'messages were lost.'
-        )
-    warnings += _mask_warnings(summary, counts)
-    truth = summary['source']['truth']
-    if truth is not None:
-        warnings += _truth_warnings(truth, summary['truth_frames'])
-    memory = summary['memory']
-    if memory['series'] and memory['last_mib'] - memory['first_mib'] > MAX_GROWTH_MIB:
-        growth = memory['last_mib'] - memory['first_mib']
-        warnings.append(f'The memory of the {memory["process"]} grew by {growth:.0f} MiB.')
-    return warnings
-
-
-def _mask_warnings(summary: Mapping[str, Any], counts: Counts) -> list[str]:
-    warnings = []
-    dominant = summary['dominant_class']
-    if dominant['share'] is not None and dominant['share'] > MAX_DOMINANT_SHARE:
-        warnings.append(
-            f'{_percent(dominant["share"])} of all pixels were predicted as "{dominant["name"]}": '
-            'the masks say almost nothing.'
-        )
-    collapsed = summary['metrics']['collapsed_share']
-    if collapsed:
-        warnings.append(
-            f'In {_percent(collapsed)} of the masks one class fills more than {COLLAPSED:.0%}: the '
-            'network collapsed there, or the camera saw nothing.'
-        )
-    unclassed = float(counts.predicted[NUM_CLASSES] / counts.predicted.sum())
-    if unclassed > MAX_DOMINANT_SHARE:
-        warnings.append(f'{_percent(unclassed)} of all pixels were given no class.')
-    return warnings
-
-
-def _truth_warnings(truth: Mapping[str, Any], truth_frames: int) -> list[str]:
-    warnings = []
-    if not truth['matched']:
-        warnings.append(
-            f'No label of {truth["name"]} lies within {truth["tolerance_ms"]:g} ms of an image: '
-            'accuracy was not measured. Are the stamps those of the images?'
-        )
-    elif not truth_frames:
-        warnings.append(f'No label of {truth["name"]} could be used: accuracy was not measured.')
-    if truth['refused']:
-        reasons = ', '.join(f'{reason} {count}' for reason, count in truth['refused'].items())
-        warnings.append(f'Labels that were refused: {reasons}.')
-    if truth['assumed']:
-        warnings.append(
-            f'The labels were taken for {truth["format"]}; nothing in them says otherwise, and '
-            'nothing proves it. --label-format tells.'
-        )
-    return warnings
-
-
 def _frames_sha256(results: Sequence[DriveResult]) -> str:
     """Return a digest of which frames were compared with a truth, and of which there are masks."""
     digests = []
@@ -541,7 +389,3 @@ def _number(value: float) -> float | None:
 
 def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
-
-
-def _percent(share: float) -> str:
-    return f'{share * 100:.1f} %'

@@ -11,8 +11,8 @@ import pytest
 from nightseg_ros.core.model import FP32
 from nightseg_ros.evaluation import bags
 from nightseg_ros.evaluation.bags import Frame
-from nightseg_ros.evaluation.evaluation import DriveRequest
 from nightseg_ros.evaluation.offline import Engine
+from nightseg_ros.evaluation.request import DriveRequest
 
 BACKEND = 'onnxruntime'
 

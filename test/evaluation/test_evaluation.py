@@ -22,9 +22,9 @@ from nightseg_ros.evaluation.bags import Frame
 from nightseg_ros.evaluation.drive import DriveRecorder
 from nightseg_ros.evaluation.evaluation import Extras
 from nightseg_ros.evaluation.evaluation import evaluate_offline
-from nightseg_ros.evaluation.evaluation import finished
-from nightseg_ros.evaluation.evaluation import report_of
 from nightseg_ros.evaluation.offline import Engine
+from nightseg_ros.evaluation.request import finished
+from nightseg_ros.evaluation.request import report_of
 
 FILES = {'report.html', 'report.json', 'report.csv', 'state'}
 

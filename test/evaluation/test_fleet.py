@@ -14,12 +14,12 @@ import pytest
 
 from nightseg_ros.evaluation import bags
 from nightseg_ros.evaluation.bag_job import BagJob
-from nightseg_ros.evaluation.drive import load_result
+from nightseg_ros.evaluation.drive_files import load_result
 from nightseg_ros.evaluation.evaluation import evaluate_offline
 from nightseg_ros.evaluation.fleet import run_locally
 from nightseg_ros.evaluation.fleet import run_on_ray
-from nightseg_ros.evaluation.summary import put_together
 from nightseg_ros.evaluation.summary import summarise
+from nightseg_ros.evaluation.together import put_together
 
 EXACT = (
     'frames', 'truth_frames', 'confusion', 'classes', 'exposure_bins', 'reliability',

@@ -10,15 +10,15 @@ import pytest
 from nightseg_ros.evaluation.bootstrap import REPLICATES
 from nightseg_ros.evaluation.counts import VECTOR_SIZE
 from nightseg_ros.evaluation.counts import Counts
-from nightseg_ros.evaluation.drive import COLUMNS
 from nightseg_ros.evaluation.drive import DriveFacts
 from nightseg_ros.evaluation.drive import DriveResult
 from nightseg_ros.evaluation.drive import Observations
+from nightseg_ros.evaluation.rows import COLUMNS
 from nightseg_ros.evaluation.summary import ALL_METRICS
-from nightseg_ros.evaluation.summary import columns_of
 from nightseg_ros.evaluation.summary import latency_percentiles
-from nightseg_ros.evaluation.summary import put_together
 from nightseg_ros.evaluation.summary import summarise
+from nightseg_ros.evaluation.together import columns_of
+from nightseg_ros.evaluation.together import put_together
 
 
 def result(frames: int = 20, **changes) -> DriveResult:
