@@ -192,9 +192,8 @@ def _parser() -> argparse.ArgumentParser:
 def _check(options: argparse.Namespace) -> None:
     if not options.bags:
         raise BagError('name a bag to evaluate, or two reports to --compare; --help shows how')
-    for name in ('rate',):
-        if not getattr(options, name) > 0:
-            raise BagError(f'--{name} must be above 0, got {getattr(options, name)}')
+    if not options.rate > 0:
+        raise BagError(f'--rate must be above 0, got {options.rate}')
     for name in ('tolerance_ms', 'bootstrap_seconds', 'workers', 'jobs'):
         if not getattr(options, name) >= 0:
             option = name.replace('_', '-')
@@ -284,17 +283,17 @@ def _jobs(
     at_once = _jobs_at_once(options, len(paths))
     workers = options.workers or max(1, cores() // at_once)
     jobs = []
-    folders: set[Path] = set()
+    taken: set[Path] = set()
     for path in paths:
         try:
-            drives = _drives(options, path, engine, folders)
+            drives = tuple(_drives(options, path, engine, taken))
         except EXPECTED_ERRORS as error:
             run.errors.append(str(error))
             continue
         write_bag = options.write_bag
         if write_bag is not None and len(paths) > 1:
-            write_bag = write_bag / path.name
-        jobs.append(BagJob(tuple(drives), workers, write_bag, options.rerun))
+            write_bag = _untaken(write_bag / path.name, taken)
+        jobs.append(BagJob(drives, workers, write_bag, options.rerun))
     return jobs
 
 
@@ -303,7 +302,7 @@ def _jobs_at_once(options: argparse.Namespace, bags: int) -> int:
 
 
 def _drives(
-    options: argparse.Namespace, path: Path, engine: Engine, folders: set[Path]
+    options: argparse.Namespace, path: Path, engine: Engine, taken: set[Path]
 ) -> Iterator[DriveRequest]:
     with open_bag(path) as bag:
         kinds = (IMAGE, COMPRESSED_IMAGE)
@@ -312,10 +311,11 @@ def _drives(
         topics = {topic.name for topic in bag.topics}
     labels = _labels(options.labels, path, [camera.name for camera in cameras], topics)
     for camera, truth in zip(cameras, labels, strict=True):
+        folder = '_'.join([path.stem, *camera.name.strip('/').split('/')])
         yield DriveRequest(
             bag=path,
             camera=camera.name,
-            output=_folder(options.out, path, camera.name, folders),
+            output=_untaken(options.out / folder, taken),
             engine=engine,
             labels=truth,
             label_format=options.label_format,
@@ -342,14 +342,13 @@ def _labels(
     return [None if label == NO_LABELS else label.replace('{bag}', path.stem) for label in asked]
 
 
-def _folder(out: Path, bag: Path, camera: str, taken: set[Path]) -> Path:
-    """Return a folder of one's own for a drive: bags of different folders may share a name."""
-    name = '_'.join([bag.stem, *camera.strip('/').split('/')])
-    folder, number = out / name, 2
-    while folder in taken:
-        folder, number = out / f'{name}_{number}', number + 1
-    taken.add(folder)
-    return folder
+def _untaken(path: Path, taken: set[Path]) -> Path:
+    """Return a path that nobody else has: bags of different folders may share a name."""
+    free, number = path, 2
+    while free in taken:
+        free, number = path.with_name(f'{path.name}_{number}'), number + 1
+    taken.add(free)
+    return free
 
 
 # Running

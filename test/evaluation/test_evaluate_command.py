@@ -153,6 +153,20 @@ def test_a_rerun_recording_is_written(run, drive, tmp_path) -> None:
     assert (tmp_path / 'drive.rrd').stat().st_size > 1000
 
 
+def test_bags_that_cannot_be_read_do_not_keep_others_from_being_evaluated(
+    run, drive, tmp_path
+) -> None:
+    paths = [drive('day/drive', 4), drive('night/drive', 5), drive('broken', 4)]
+    (paths[2] / 'broken.mcap').write_bytes(b'no bag')
+    code, _, err = run(*paths, '--write-bag', tmp_path / 'masks', '--jobs', 1)
+    assert code == 2
+    assert 'broken' in err
+    assert report(tmp_path / 'out')['frames'] == 9
+    assert {path.name for path in (tmp_path / 'masks').iterdir()} == {'drive', 'drive_2'}
+    folders = [line['folder'] for line in report(tmp_path / 'out')['drives']]
+    assert folders == ['drive_camera_image_raw', 'drive_camera_image_raw_2']
+
+
 def test_two_reports_are_compared(run, drive, tmp_path) -> None:
     assert run(drive('good', 20), '--bootstrap-seconds', '0.5')[0] == 0
     (tmp_path / 'out' / 'report.json').rename(tmp_path / 'a.json')

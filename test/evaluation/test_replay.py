@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,12 +16,15 @@ from nightseg_ros.evaluation import bags
 pytest.importorskip('rclpy', reason='rclpy is not installed: source a ROS 2')
 
 
-def evaluate(bag: Path, model: Path, out: Path, *options: object) -> subprocess.CompletedProcess:
-    command = [
+def command(bag: Path, model: Path, out: Path, *options: object) -> list[str]:
+    return [
         sys.executable, '-m', 'nightseg_ros.evaluation.evaluate_command', str(bag), '--mode',
         'replay', '--model', str(model), '--out', str(out), '--no-video', *map(str, options),
     ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, timeout=240)
+
+
+def evaluate(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=240)
 
 
 @pytest.mark.parametrize('options', [{'storage': 'sqlite3'}, {'compressed': True}])
@@ -71,3 +76,24 @@ def test_a_model_that_the_node_refuses_ends_with_its_words(drive, tmp_path) -> N
     done = evaluate(drive(), tmp_path / 'bad.onnx', tmp_path / 'out')
     assert done.returncode == 2
     assert 'bad.onnx' in done.stderr
+
+
+def test_ctrl_c_leaves_a_report_of_what_was_played(drive, channel_model, tmp_path) -> None:
+    bag, out = drive(count=300), tmp_path / 'out'
+    process = subprocess.Popen(
+        command(bag, channel_model, out), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    log = out / 'node.log'
+    deadline = time.monotonic() + 90
+    while not (log.exists() and 'waiting for images' in log.read_text()):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.1)
+    time.sleep(3.0)  # it is played once the node has been heard
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert 'Traceback' not in err
+    report = json.loads((out / 'report.json').read_text())
+    assert report['interrupted'] and not report['complete']
+    assert 0 < report['received'] <= report['frames'] < 300
+    assert not list(out.glob('.replay-*'))
