@@ -70,14 +70,23 @@ def test_hand_computed() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(histograms)
-def test_knowing_ones_errors_lowers_the_risk(histogram) -> None:
-    """Errors moved to the lowest confidence never make the area larger."""
-    known = histogram_of([])
-    right, pixels = histogram[:, 1].sum(), histogram[:, 0].sum()
-    known[255] = (right, right)
-    known[0] = (pixels - right, 0)
-    if pixels:
-        assert area_under_risk_coverage(known) <= area_under_risk_coverage(histogram) + 1e-12
+def test_the_curve_ends_at_all_pixels_and_all_errors(histogram) -> None:
+    coverage, risk = risk_coverage(histogram)
+    pixels, right = histogram.sum(axis=0)
+    if not pixels:
+        assert np.isnan(area_under_risk_coverage(histogram))
+        return
+    assert (coverage[-1], risk[-1]) == (1.0, pytest.approx(1 - right / pixels))
+    known = risk[~np.isnan(risk)]
+    assert known.min() - 1e-12 <= area_under_risk_coverage(histogram) <= known.max() + 1e-12
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 50), st.integers(1, 50))
+def test_who_knows_their_errors_has_the_smaller_area(right: int, wrong: int) -> None:
+    knows = histogram_of([(200, True)] * right + [(50, False)] * wrong)
+    boasts = histogram_of([(50, True)] * right + [(200, False)] * wrong)
+    assert area_under_risk_coverage(knows) < area_under_risk_coverage(boasts)
 
 
 def test_many_histograms_at_once() -> None:
