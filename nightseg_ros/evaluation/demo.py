@@ -61,6 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
             output=options.output,
             engine=Engine(options.model, options.backend),
             labels=drive.labels,
+            label_format=drive.label_format,
             mode=REPLAY,
             rate=options.rate,
             notes=drive.notes,
@@ -105,6 +106,7 @@ class _Drive:
     bag: Path
     camera: str
     labels: str | None
+    label_format: str
     notes: tuple[str, ...] = ()
 
 
@@ -127,7 +129,13 @@ def _drive(options: argparse.Namespace) -> _Drive:
         kinds = (IMAGE, COMPRESSED_IMAGE)
         cameras = find_topics(opened, wanted, kinds, besides=[options.labels_topic])
         has_labels = any(topic.name == options.labels_topic for topic in opened.topics)
-    return _Drive(bag, cameras[0].name, options.labels_topic if has_labels else None, notes)
+    return _Drive(
+        bag,
+        cameras[0].name,
+        options.labels_topic if has_labels else None,
+        'auto' if options.bag else 'trainIds',
+        notes,
+    )
 
 
 def _procedural_frames(count: int) -> Iterator[Frame]:
