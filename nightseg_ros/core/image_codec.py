@@ -185,7 +185,10 @@ def decode_compressed(data: array | bytes | memoryview) -> CameraFrame:
         ImageError: when it does not decode.
     """
     buffer = np.frombuffer(data, np.uint8)
-    pixels = cv2.imdecode(buffer, cv2.IMREAD_COLOR) if buffer.size else None
+    try:
+        pixels = cv2.imdecode(buffer, cv2.IMREAD_COLOR) if buffer.size else None
+    except cv2.error:  # a header that promises more pixels than OpenCV allows
+        pixels = None
     if pixels is None:
         raise ImageError(
             'bad_compressed_image', f'{buffer.size} bytes of compressed image do not decode'

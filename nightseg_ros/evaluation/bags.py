@@ -117,8 +117,7 @@ def new_bag(
     Raises:
         BagError: when ``path`` exists and is no bag of ours to replace, or the disk is full.
     """
-    if path.exists() and not (path / 'metadata.yaml').is_file():
-        raise BagError(f'{path} exists and is no bag: choose another output or remove it')
+    _check_replaceable(path)
     plugin = StoragePlugin.MCAP if storage == 'mcap' else StoragePlugin.SQLITE3
     with _full_disk_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,9 +128,15 @@ def new_bag(
             writer.set_compression(compression, CompressionFormat.ZSTD)
             with writer:
                 yield writer
+            _check_replaceable(path)  # something else may lie there by now
             if path.exists():
                 path.rename(Path(folder) / 'earlier')
             draft.rename(path)
+
+
+def _check_replaceable(path: Path) -> None:
+    if path.exists() and not (path / 'metadata.yaml').is_file():
+        raise BagError(f'{path} exists and is no bag: choose another output or remove it')
 
 
 @contextmanager

@@ -104,7 +104,7 @@ class Observations:
         complete: whether all frames of the bag were evaluated.
         interrupted: whether they were not because somebody stopped it.
         frames: how many were.
-        unreadable: images that could not be read, by reason.
+        unreadable: images that could not be used, by reason.
         truth_refused: labels that could not be used, by reason.
         truth_matched: images with a label within the tolerance.
         drops: of the node, by reason.

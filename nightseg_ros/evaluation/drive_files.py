@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def load_result(folder: Path) -> DriveResult:
             [Sheet.from_json(sheet) for sheet in content['samples']],
             [Sheet.from_json(sheet) for sheet in content['worst']],
         )
-    except (OSError, KeyError, TypeError, ValueError, EOFError) as error:
+    except (OSError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f'{folder} holds no result of an evaluation: {error}') from error
 
 

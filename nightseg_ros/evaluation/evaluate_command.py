@@ -20,7 +20,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import sys
+import time
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -55,6 +58,7 @@ from nightseg_ros.evaluation.drive_files import load_result
 from nightseg_ros.evaluation.evaluation import write_merged
 from nightseg_ros.evaluation.fleet import run_locally
 from nightseg_ros.evaluation.fleet import run_on_ray
+from nightseg_ros.evaluation.interruption import termination_as_interrupt
 from nightseg_ros.evaluation.label_formats import LABEL_FORMATS
 from nightseg_ros.evaluation.offline import Engine
 from nightseg_ros.evaluation.offline import cores
@@ -86,7 +90,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.compare:
             return _compare(options)
-        return _evaluate(options, console)
+        with termination_as_interrupt():
+            return _evaluate(options, console)
     except EXPECTED_ERRORS as error:
         print(f'error: {error}', file=sys.stderr)
         return BAD_INPUT
@@ -192,12 +197,15 @@ def _parser() -> argparse.ArgumentParser:
 def _check(options: argparse.Namespace) -> None:
     if not options.bags:
         raise BagError('name a bag to evaluate, or two reports to --compare; --help shows how')
-    if not options.rate > 0:
+    if not 0 < options.rate < math.inf:
         raise BagError(f'--rate must be above 0, got {options.rate}')
     for name in ('tolerance_ms', 'bootstrap_seconds', 'workers', 'jobs'):
-        if not getattr(options, name) >= 0:
+        if not 0 <= getattr(options, name) < math.inf:
             option = name.replace('_', '-')
-            raise BagError(f'--{option} must not be negative, got {getattr(options, name)}')
+            raise BagError(f'--{option} must be a number from 0, got {getattr(options, name)}')
+    for extra in (options.write_bag, options.rerun):
+        if extra is not None and options.out.absolute().is_relative_to(extra.absolute()):
+            raise BagError(f'the report ({options.out}) would lie in {extra}: choose another --out')
     if options.mode == REPLAY and options.ray:
         raise BagError('a replay measures this machine: --ray is for --mode offline')
 
@@ -206,6 +214,8 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
+    if options.bags or options.fail_under or options.fail_over:
+        raise BagError('--compare takes two reports, and neither bags nor limits')
     reports = []
     for path in options.compare:
         try:
@@ -217,6 +227,8 @@ def _compare(options: argparse.Namespace) -> int:
         write_comparison(reports[0], reports[1], options.out)
     except OSError as error:
         raise BagError(f'{options.out} cannot be written: {error.strerror}') from error
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise BagError(f'one of the reports is damaged ({error!r}): evaluate again') from error
     print(options.out / 'comparison.html')
     return 0
 
@@ -236,7 +248,12 @@ def _evaluate(options: argparse.Namespace, console: Console) -> int:
     _check(options)
     limits = [Threshold.parse(text, upper=False) for text in options.fail_under]
     limits += [Threshold.parse(text, upper=True) for text in options.fail_over]
-    paths = find_bags(options.bags)
+    # Absolute: "." has no name, and processes elsewhere stand in other folders.
+    paths = [Path(os.path.abspath(path)) for path in find_bags(options.bags)]
+    for name in ('out', 'write_bag', 'rerun'):
+        path = getattr(options, name)
+        setattr(options, name, path and path.absolute())
+    run_since_ns = time.time_ns()
     engine = _engine(options, console)
     run = _Run()
     jobs = _jobs(options, paths, engine, run)
@@ -246,7 +263,7 @@ def _evaluate(options: argparse.Namespace, console: Console) -> int:
     elif options.rerun and len(paths) > 1:
         raise BagError('--rerun records one bag: name one')
     _run_jobs(options, jobs, run, console)
-    report = _report(jobs, single, options.out)
+    report = _report(jobs, single, options.out, run_since_ns)
     for error in run.errors:
         print(f'error: {error}', file=sys.stderr)
     if report is None:
@@ -323,6 +340,7 @@ def _drives(
             bootstrap_s=options.bootstrap_seconds,
             mode=options.mode,
             rate=options.rate,
+            extras=tuple(str(p) for p in (options.write_bag, options.rerun) if p is not None),
             video=not options.no_video,
         )
 
@@ -339,7 +357,10 @@ def _labels(
             f'{path.name} has {len(cameras)} cameras ({", ".join(cameras)}) and --labels names '
             f'{len(asked)}: name one for each camera, "{NO_LABELS}" for one without'
         )
-    return [None if label == NO_LABELS else label.replace('{bag}', path.stem) for label in asked]
+    return [
+        None if label == NO_LABELS else os.path.abspath(label.replace('{bag}', path.stem))
+        for label in asked
+    ]
 
 
 def _untaken(path: Path, taken: set[Path]) -> Path:
@@ -402,10 +423,12 @@ def _fleet(outcomes: Iterator[Any], bags: int, run: _Run, console: Console) -> N
             bar.advance(task)
 
 
-def _report(jobs: Sequence[BagJob], single: bool, out: Path) -> dict[str, Any] | None:
+def _report(
+    jobs: Sequence[BagJob], single: bool, out: Path, run_since_ns: int
+) -> dict[str, Any] | None:
     """Return report.json of everything, written first where there are several drives."""
     drives = [drive for job in jobs for drive in job.drives]
-    reports = [(drive.output, report_of(drive)) for drive in drives]
+    reports = [(drive.output, report_of(drive, run_since_ns)) for drive in drives]
     found = [(folder, report) for folder, report in reports if report is not None]
     if not found:
         return None

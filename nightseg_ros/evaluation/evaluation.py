@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import shutil
-import tempfile
 from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
@@ -44,6 +42,7 @@ from nightseg_ros.evaluation.offline import segmenters
 from nightseg_ros.evaluation.report.page import write_page
 from nightseg_ros.evaluation.request import REPLAY
 from nightseg_ros.evaluation.request import DriveRequest
+from nightseg_ros.evaluation.staging import staging_folder
 from nightseg_ros.evaluation.summary import summarise
 from nightseg_ros.evaluation.together import Together
 from nightseg_ros.evaluation.together import columns_of
@@ -219,7 +218,7 @@ def record(
         BagError: nothing can be written: the disk is full.
     """
     extras.on_start(facts.expected_frames)
-    with _staging(drive.request.output) as staging:
+    with staging_folder(drive.request.output, '.evaluation-') as staging:
         sinks = (*extras.sinks, *_mask_sink(extras.mask_bag, facts.camera))
         with DriveRecorder(facts, staging, drive.request.video, sinks) as recorder:
             seen = recorder.seen
@@ -255,22 +254,6 @@ def _mask_sink(mask_bag: MaskBagWriter | None, camera: str) -> tuple[Sink, ...]:
             mask_bag.write(camera, frame.frame.message, frame.picture())
 
     return (write,)
-
-
-@contextmanager
-def _staging(output: Path) -> Iterator[Path]:
-    """Return a folder inside the output that goes away again, with whatever is left in it."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.mkdtemp(prefix='.evaluation-', dir=output)
-    except OSError as error:
-        raise BagError(
-            f'{output} cannot be written ({error.strerror}): choose another --out'
-        ) from error
-    try:
-        yield Path(folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_drive(result: DriveResult, staging: Path, output: Path) -> dict[str, Any]:
@@ -310,7 +293,7 @@ def write_merged(
     Raises:
         BagError: it cannot be written.
     """
-    with _staging(output) as staging:
+    with staging_folder(output, '.evaluation-') as staging:
         together = put_together(results)
         try:
             write_rows(together.drives, staging / ROWS)

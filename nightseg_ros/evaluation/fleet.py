@@ -21,6 +21,7 @@ from typing import Any
 from nightseg_ros.evaluation.bag_job import EXPECTED_ERRORS
 from nightseg_ros.evaluation.bag_job import BagJob
 from nightseg_ros.evaluation.bag_job import run_offline
+from nightseg_ros.evaluation.orphans import end_with_parent
 
 # Forked, a process inherits locks that threads of its parent hold.
 _PROCESSES = multiprocessing.get_context('spawn')
@@ -79,6 +80,7 @@ def _work(job: BagJob, sender: Connection) -> None:
     """Evaluate a bag in this process, and send why it failed ('' if it did not)."""
     # Ctrl-C reaches the whole group: the parent decides, and terminates.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
     sender.send(_error_of(job))
 
 
@@ -122,8 +124,10 @@ def run_on_ray(jobs: Sequence[BagJob], address: str) -> Iterator[Outcome]:
         raise RayMissingError(f'there is no Ray cluster at {address} ({error})') from error
     try:
         evaluate = ray.remote(_error_of)
+        # What no machine has would be waited for without end.
+        most = max(int(node['Resources'].get('CPU', 0)) for node in ray.nodes() if node['Alive'])
         pending: dict[Any, BagJob] = {
-            evaluate.options(num_cpus=job.workers, name=job.bag.name).remote(job): job
+            evaluate.options(num_cpus=min(job.workers, most), name=job.bag.name).remote(job): job
             for job in jobs
         }
         while pending:

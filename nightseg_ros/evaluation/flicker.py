@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 WIDTH = 256
 """The grid on which masks are compared is no wider than this, pixels."""
 
+MIN_LENGTH = 12
+"""Shorter sides than this, in pixels of the grid, have no flow."""
+
 MAX_DIFFERENCE = 20
 """Grey values (of 255) by which a pixel may differ from where the flow says it came from."""
 
@@ -42,7 +45,7 @@ class Glimpse:
     def of(cls, stamp_ns: int, image: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Glimpse:
         """Return a frame made small: RGB uint8 [H, W, 3] and its mask, trainIds uint8 [H, W]."""
         step = -(-labels.shape[1] // WIDTH)
-        height, width = (length // step for length in labels.shape)
+        height, width = (max(1, length // step) for length in labels.shape)
         # By whole steps: means over areas of fractional size cost eight times as much.
         grey = cv2.cvtColor(image[: height * step, : width * step], cv2.COLOR_RGB2GRAY)
         return cls(
@@ -63,11 +66,13 @@ class Flicker:
     def update(self, current: Glimpse) -> tuple[int, int]:
         """Return how many pixels could be compared with the frame before, and how many changed.
 
-        (0, 0) for the first frame, after a gap of half a second or a jump back, and where the
-        image has another size than before.
+        (0, 0) for the first frame, after a gap of half a second or a jump back, where the image has
+        another size than before, and where it is tiny.
         """
         previous, self._previous = self._previous, current
         if previous is None or previous.grey.shape != current.grey.shape:
+            return 0, 0
+        if min(current.grey.shape) < MIN_LENGTH:
             return 0, 0
         if not 0 < current.stamp_ns - previous.stamp_ns <= MAX_GAP_NS:
             return 0, 0

@@ -57,18 +57,23 @@ def bag_frames(
 
 
 def stamp_ns(message: BagMessage) -> int:
-    """Return the stamp of a message that begins with a Header; without one, when it was recorded.
+    """Return the stamp of an image; where it has none, when it was recorded."""
+    return header_stamp_ns(message) or message.time_ns
+
+
+def header_stamp_ns(message: BagMessage) -> int:
+    """Return the stamp of a message that begins with a Header, 0 where it is too short for one.
 
     Nothing is decoded. CDR: four bytes of encapsulation, of which the second tells the byte order,
     then ``sec`` int32 and ``nanosec`` uint32.
     """
     content = message.content
     if len(content) < 12:
-        return message.time_ns
+        return 0
     order = 'little' if content[1] & 1 else 'big'
     seconds = int.from_bytes(content[4:8], order, signed=True)  # type: ignore[arg-type]
     nanoseconds = int.from_bytes(content[8:12], order)  # type: ignore[arg-type]
-    return seconds * 1_000_000_000 + nanoseconds or message.time_ns
+    return seconds * 1_000_000_000 + nanoseconds
 
 
 def decode(message: BagMessage) -> CameraFrame:
@@ -130,7 +135,7 @@ class MeasuredFrame:
 
     Attributes:
         frame: as recorded.
-        problem: why the image cannot be read: a short key to count by; None where it can.
+        problem: why the image cannot be used: a short key to count by; None where it can.
         truth_problem: the same of its label.
         counts: None where there are no masks.
         has_truth: whether the truth was counted.

@@ -19,13 +19,13 @@ from nightseg_ros.evaluation.bag_reader import open_bag
 from nightseg_ros.evaluation.frames import BagFrame
 from nightseg_ros.evaluation.frames import Masks
 from nightseg_ros.evaluation.frames import MeasuredFrame
-from nightseg_ros.evaluation.frames import stamp_ns
+from nightseg_ros.evaluation.frames import header_stamp_ns
 from nightseg_ros.evaluation.mask_bag import MaskTopics
 from nightseg_ros.evaluation.measure import measure_frame
 from nightseg_ros.evaluation.replay import CameraReplay
 
 WINDOW = 16
-"""Masks that are kept for an image still to come: bags are not in the order of stamps exactly."""
+"""Masks that are kept for an image still to come: they may arrive in another order."""
 
 _Found = dict[str, NDArray[np.uint8]]
 
@@ -45,21 +45,33 @@ def measure_replay(
     kept: OrderedDict[int, _Found] = OrderedDict()
     last_arrival: int | None = None
     for frame in frames:
-        while frame.stamp_ns not in kept and frame.stamp_ns in camera.received_ns:
-            stamp, found = next(masks, (None, {}))
-            if stamp is None:
-                break
-            kept[stamp] = found
-            if len(kept) > WINDOW:
-                kept.popitem(last=False)
-        found = kept.pop(frame.stamp_ns, {})
-        times_ms = camera.times_ms(frame.stamp_ns)
-        arrival = camera.received_ns.get(frame.stamp_ns)
+        stamp = header_stamp_ns(frame.message)
+        if stamp in camera.untold:
+            # Whose mask came is not known: none is better than another image's.
+            yield MeasuredFrame(frame, problem='no_stamp' if stamp == 0 else 'repeated_stamp')
+            continue
+        if stamp in camera.received_ns:
+            _read_until(stamp, masks, kept)
+        times_ms = camera.times_ms(stamp)
+        arrival = camera.received_ns.get(stamp)
         if arrival is not None:
             if last_arrival is not None:
                 times_ms['gap_ms'] = (arrival - last_arrival) / 1e6
             last_arrival = arrival
-        yield _measure(frame, found, topics, times_ms)
+        yield _measure(frame, kept.pop(stamp, {}), topics, times_ms)
+
+
+def _read_until(
+    stamp: int, masks: Iterator[tuple[int, _Found]], kept: OrderedDict[int, _Found]
+) -> None:
+    """Read masks until those of a stamp are there, and keep the last few."""
+    while stamp not in kept:
+        found = next(masks, None)
+        if found is None:
+            return
+        kept[found[0]] = found[1]
+        if len(kept) > WINDOW:
+            kept.popitem(last=False)
 
 
 def _measure(
@@ -82,10 +94,10 @@ def _masks_by_stamp(masks_bag: Path, topics: MaskTopics) -> Iterator[tuple[int, 
         stamp: int | None = None
         masks: _Found = {}
         for message in bag.messages(topics.masks):
-            if stamp is not None and stamp_ns(message) != stamp:
+            if stamp is not None and header_stamp_ns(message) != stamp:
                 yield stamp, masks
                 masks = {}
-            stamp = stamp_ns(message)
+            stamp = header_stamp_ns(message)
             masks[message.topic] = view(deserialize(message)).samples
         if stamp is not None:
             yield stamp, masks

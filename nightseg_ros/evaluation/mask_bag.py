@@ -29,6 +29,7 @@ from nightseg_ros.core.segmenter import resize_values
 from nightseg_ros.evaluation.bag_reader import Bag
 from nightseg_ros.evaluation.bag_reader import BagMessage
 from nightseg_ros.evaluation.bag_reader import deserialize
+from nightseg_ros.evaluation.bag_reader import open_bag
 from nightseg_ros.evaluation.bag_reader.storage import Channel
 from nightseg_ros.evaluation.bags import COMPRESSED_IMAGE
 from nightseg_ros.evaluation.bags import IMAGE
@@ -212,11 +213,22 @@ def mask_bag(
     source, target = bag.path.resolve(), path.resolve()
     if source.is_relative_to(target) or target.is_relative_to(source):
         raise BagError(f'{path} holds the input or lies in it: choose another output')
+    if path.exists() and not _holds_masks(path):
+        raise BagError(f'{path} exists and holds no masks of ours: choose another output')
     compression = CompressionMode.STORAGE if storage == 'mcap' else CompressionMode.NONE
     with new_bag(path, storage, compression) as writer:
         masks = MaskBagWriter(writer, bag, cameras)
         yield masks
         masks.finish()
+
+
+def _holds_masks(path: Path) -> bool:
+    """Return whether something is a bag that `mask_bag` wrote: only that may be replaced."""
+    try:
+        with open_bag(path) as bag:
+            return any(re.fullmatch(r'/night_seg/(.+/)?semantic/mask', t.name) for t in bag.topics)
+    except BagError:
+        return False
 
 
 def _add_channel(writer: Writer, channel: Channel) -> Connection | None:

@@ -36,9 +36,10 @@ from nightseg_ros.evaluation.bags import IMAGE
 from nightseg_ros.evaluation.bags import TYPESTORE
 from nightseg_ros.evaluation.bags import BagError
 from nightseg_ros.evaluation.bags import new_bag
-from nightseg_ros.evaluation.frames import stamp_ns
+from nightseg_ros.evaluation.frames import header_stamp_ns
 from nightseg_ros.evaluation.mask_bag import MaskTopics
 from nightseg_ros.evaluation.mask_bag import camera_names
+from nightseg_ros.evaluation.orphans import end_with_parent
 from nightseg_ros.evaluation.player import BagPlayer
 
 NODE = '/night_seg'
@@ -72,6 +73,8 @@ class CameraReplay:
         published_ns: wall time just before the image was published, in order.
         recorded_ns: time at which the bag received the image.
         received_ns: wall time at which its mask arrived.
+        untold: stamps that several images have, or that are zero: which of them a mask is of
+            cannot be told.
         drops: what the node dropped, by reason.
         stages_ms: p50, p95, p99 of each stage of the node, over its last frames.
     """
@@ -79,6 +82,7 @@ class CameraReplay:
     published_ns: dict[int, int] = field(default_factory=dict)
     recorded_ns: dict[int, int] = field(default_factory=dict)
     received_ns: dict[int, int] = field(default_factory=dict)
+    untold: set[int] = field(default_factory=set)
     drops: dict[str, int] = field(default_factory=dict)
     stages_ms: dict[str, dict[str, float]] = field(default_factory=dict)
 
@@ -178,7 +182,9 @@ def replay(
 
                 def note_time(message: BagMessage) -> None:
                     camera = result.cameras[message.topic]
-                    stamp = stamp_ns(message)
+                    stamp = header_stamp_ns(message)
+                    if stamp == 0 or stamp in camera.published_ns:
+                        camera.untold.add(stamp)
                     camera.recorded_ns[stamp] = message.time_ns
                     camera.published_ns[stamp] = time.time_ns()
                     on_image()
@@ -230,13 +236,13 @@ class _Recorder:
     def _on_mask(self, camera: str, topic: str, content: bytes) -> None:
         now = time.time_ns()
         self.last_arrival = time.monotonic()
-        stamp = stamp_ns(BagMessage(topic, IMAGE, 0, content))
+        stamp = header_stamp_ns(BagMessage(topic, IMAGE, 0, content))
         if topic.endswith('/semantic/mask'):
             self._result.cameras[camera].received_ns[stamp] = now
         masks = self._waiting.setdefault((camera, stamp), {})
         masks[topic] = content
         if len(masks) == MASKS_OF_A_FRAME:
-            self._write(self._waiting.pop((camera, stamp)), stamp)
+            self._write(self._waiting.pop((camera, stamp)))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
@@ -265,14 +271,15 @@ class _Recorder:
                     continue
                 camera.stages_ms.setdefault(stage, {})[percentile] = float(value)
 
-    def _write(self, masks: dict[str, bytes], stamp: int) -> None:
+    def _write(self, masks: dict[str, bytes]) -> None:
+        now = time.time_ns()
         for topic, content in masks.items():
-            self._writer.write(self._connections[topic], stamp, content)
+            self._writer.write(self._connections[topic], now, content)
 
     def write_rest(self) -> None:
         """Write what arrived without its companions."""
-        for (_, stamp), masks in self._waiting.items():
-            self._write(masks, stamp)
+        for masks in self._waiting.values():
+            self._write(masks)
 
 
 @contextmanager
@@ -287,7 +294,11 @@ def _node_process(
     with log.open('wb') as output:
         # Its own session: Ctrl-C is for us, who end it when the report is on its way.
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=end_with_parent,
         )
     try:
         yield process

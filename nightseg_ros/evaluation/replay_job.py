@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from nightseg_ros.evaluation.evaluation import record
 from nightseg_ros.evaluation.evaluation import topic_of
 from nightseg_ros.evaluation.frames import BagFrame
 from nightseg_ros.evaluation.frames import decode
+from nightseg_ros.evaluation.frames import header_stamp_ns
 from nightseg_ros.evaluation.join import measure_replay
 from nightseg_ros.evaluation.mask_bag import MaskTopics
 from nightseg_ros.evaluation.mask_bag import camera_names
@@ -31,6 +31,7 @@ from nightseg_ros.evaluation.replay import MASKS_OF_A_FRAME
 from nightseg_ros.evaluation.replay import Replay
 from nightseg_ros.evaluation.replay import replay
 from nightseg_ros.evaluation.request import DriveRequest
+from nightseg_ros.evaluation.staging import staging_folder
 
 LOG = 'node.log'
 
@@ -45,12 +46,11 @@ def run_replay(job: BagJob, progress: Progress = lambda *_: None) -> list[dict[s
         one of `EXPECTED_ERRORS`: the bag cannot be evaluated.
     """
     first = job.drives[0]
-    first.output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix='.replay-', dir=first.output) as name:
-        masks_bag = Path(name) / 'masks'
+    with staging_folder(first.output, '.replay-') as folder:
+        masks_bag = folder / 'masks'
         with open_bag(job.bag) as bag:
             cameras = [topic_of(bag, drive.camera) for drive in job.drives]
-            _check_room(bag, cameras, Path(name))
+            _check_room(bag, cameras, folder)
         run = _play(job, cameras, masks_bag, progress)
         names = camera_names([camera.name for camera in cameras])
         with extras_of(job, progress) as extras:
@@ -118,7 +118,8 @@ def _evaluate(
         )
 
         def played() -> Iterator[BagFrame]:
-            return (f for f in drive_open.frames() if f.stamp_ns in camera.published_ns)
+            published = camera.published_ns
+            return (f for f in drive_open.frames() if header_stamp_ns(f.message) in published)
 
         frames = measure_replay(played(), masks_bag, topics, camera)
         problems = [] if run.complete else ['The replay was interrupted.']

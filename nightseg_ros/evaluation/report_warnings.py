@@ -31,7 +31,7 @@ def warnings_of(summary: Mapping[str, Any], counts: Counts) -> list[str]:
     unreadable = sum(summary['unreadable'].values())
     if unreadable:
         reasons = ', '.join(f'{name} {count}' for name, count in summary['unreadable'].items())
-        warnings.append(f'{unreadable} of {frames} images could not be read: {reasons}.')
+        warnings.append(f'{unreadable} of {frames} images could not be used: {reasons}.')
     lost = frames - received - unreadable
     if lost / frames > MAX_DROPPED_SHARE:
         warnings.append(

@@ -9,14 +9,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import asdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nightseg_ros
 from nightseg_ros import __version__
 from nightseg_ros.core.model import released_model
+from nightseg_ros.evaluation.bag_reader.files import bag_files
 from nightseg_ros.evaluation.drive_files import NUMBERS
 from nightseg_ros.evaluation.offline import Engine
 
@@ -41,6 +42,7 @@ class DriveRequest:
         rate: of a replay.
         video: whether to make one.
         notes: whatever a reader of the report should know.
+        extras: what else is written: paths.
     """
 
     bag: Path
@@ -55,6 +57,7 @@ class DriveRequest:
     rate: float = 1.0
     video: bool = True
     notes: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -66,10 +69,10 @@ class DriveRequest:
         model = self.engine.model_path or released_model()
         content = {
             **{key: str(value) for key, value in asdict(self).items() if key != 'output'},
-            'software': __version__,
+            'software': _own_sources(),
             'model': _sha256(model, model.stat().st_mtime_ns),
-            'bag_files': _files(self.bag),
-            'label_files': _files(Path(self.labels)) if self.labels else [],
+            'bag_files': [_traits(path) for path in bag_files(self.bag).paths],
+            'label_files': _labels(Path(self.labels)) if self.labels else [],
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -79,27 +82,50 @@ def _sha256(path: Path, _changed: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _files(path: Path) -> list[tuple[str, int, int]]:
-    """Return names, sizes and times of change of a file or of all files of a folder."""
-    if path.is_file():
-        paths: Iterable[Path] = [path]
-    else:
-        paths = sorted(p for p in path.rglob('*') if p.is_file()) if path.is_dir() else []
-    return [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
+@functools.lru_cache(maxsize=1)
+def _own_sources() -> str:
+    """Return a digest of this package's code: a checkout changes without its version."""
+    digest = hashlib.sha256(__version__.encode())
+    for path in sorted(Path(nightseg_ros.__file__).parent.rglob('*.py')):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
-def report_of(request: DriveRequest) -> dict[str, Any] | None:
-    """Return report.json of a request, if it was evaluated as it stands; perhaps not to the end."""
+def _traits(path: Path) -> tuple[str, int, int]:
+    """Return name, size and time of change of a file."""
+    status = path.stat()
+    return path.name, status.st_size, status.st_mtime_ns
+
+
+def _labels(folder: Path) -> list[tuple[str, int, int]]:
+    """Return the traits of all files of a folder of labels; none of a topic."""
+    if not folder.is_dir():
+        return []
+    return [_traits(path) for path in sorted(folder.rglob('*')) if path.is_file()]
+
+
+def report_of(request: DriveRequest, since_ns: int | None = None) -> dict[str, Any] | None:
+    """Return report.json of a request, perhaps of a part of it; None where it is another's.
+
+    Args:
+        request: as it stands now.
+        since_ns: a report that is younger (time.time_ns) is taken in any case: a bag that is still
+            being recorded is another one by now.
+    """
+    path = request.output / NUMBERS
     try:
-        report = json.loads((request.output / NUMBERS).read_text(encoding='utf-8'))
+        report = json.loads(path.read_text(encoding='utf-8'))
+        young = since_ns is not None and path.stat().st_mtime_ns >= since_ns
     except (OSError, ValueError):
         return None
-    if not isinstance(report, dict) or report.get('fingerprint') != request.fingerprint():
+    if not isinstance(report, dict):
         return None
-    return report
+    return report if young or report.get('fingerprint') == request.fingerprint() else None
 
 
 def finished(request: DriveRequest) -> bool:
-    """Return whether a request was evaluated to the end."""
+    """Return whether a request was evaluated to the end; a replay measures anew each time."""
+    if request.mode == REPLAY:
+        return False
     report = report_of(request)
     return report is not None and report['complete']

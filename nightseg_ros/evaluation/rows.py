@@ -57,7 +57,7 @@ def read_rows(path: Path) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float
 
 
 def time_axis(stamps_ns: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return seconds since the first frame; numbers of frames where stamps do not increase."""
+    """Return seconds since the first frame, float64 [N]; NaN where the stamps do not increase."""
     if (np.diff(stamps_ns) > 0).all():
         return (stamps_ns - stamps_ns[:1]) / 1e9
-    return np.arange(len(stamps_ns), dtype=np.float64)
+    return np.full(len(stamps_ns), np.nan)

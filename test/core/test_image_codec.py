@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+import zlib
 from array import array
 from pathlib import Path
 from types import SimpleNamespace
@@ -278,7 +280,14 @@ def test_a_compressed_image_without_colour_becomes_grey() -> None:
     assert (image_codec.to_rgb(frame) == grey[..., None]).all()
 
 
-@pytest.mark.parametrize('data', [b'', b'\xff\xd8\xff garbage', bytes(100)])
+def huge_png() -> bytes:
+    """Return the header of a PNG with more pixels than OpenCV reads."""
+    header = b'IHDR' + struct.pack('>IIBBBBB', 100_000, 100_000, 8, 2, 0, 0, 0)
+    chunk = struct.pack('>I', 13) + header + struct.pack('>I', zlib.crc32(header))
+    return b'\x89PNG\r\n\x1a\n' + chunk + bytes(50)
+
+
+@pytest.mark.parametrize('data', [b'', b'\xff\xd8\xff garbage', bytes(100), huge_png()])
 def test_garbage_does_not_decode(data: bytes) -> None:
     with pytest.raises(ImageError, match='do not decode') as caught:
         image_codec.decode_compressed(data)

@@ -27,7 +27,7 @@ def run(channel_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     def run(*arguments: object) -> tuple[int, str, str]:
         engine = ['--model', str(channel_model), '--backend', 'onnxruntime', '--precision', 'fp32']
         common = [*engine, '--no-video', '--workers', '1', '--out', str(tmp_path / 'out')]
-        code = evaluate_command.main([*map(str, arguments), *common])
+        code = evaluate_command.main([*common, *map(str, arguments)])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -125,7 +125,13 @@ def test_masks_in_the_bag_are_under_their_images_headers(run, drive, tmp_path) -
         (['{}/drive', '--jobs', '-1'], '--jobs'),
         (['{}/drive', '--mode', 'replay', '--rate', '0'], '--rate must be above 0'),
         (['{}/drive', '--mode', 'replay', '--ray', 'auto'], '--ray'),
+        (['{}/drive', '--tolerance-ms', 'inf'], '--tolerance-ms'),
+        (['{}/drive', '--bootstrap-seconds', 'nan'], '--bootstrap-seconds'),
+        (['{}/drive', '--write-bag', '{}/out'], 'would lie in'),
+        (['{}/drive', '--write-bag', '{}'], 'would lie in'),
+        (['{}/drive', '--write-bag', '{}/drive'], 'holds the input'),
         (['--compare', '{}/a.json', '{}/b.json'], 'a.json'),
+        (['--compare', '{}/a.json', '{}/b.json', '--fail-under', 'miou=1'], 'nor limits'),
     ],
 )
 def test_bad_input_exits_with_2_and_says_what_to_do(run, drive, tmp_path, arguments, message):
@@ -144,6 +150,39 @@ def test_a_bag_that_cannot_be_read_does_not_pass_for_its_earlier_report(run, dri
     assert code == 2
     assert 'report.html' not in out
     assert 'drive' in err
+
+
+def test_a_recording_is_never_replaced_by_masks(run, drive, tmp_path) -> None:
+    other = drive('other', 3)
+    code, _, err = run(drive(count=3), '--write-bag', other)
+    assert code == 2
+    assert 'holds no masks of ours' in err
+    with open_bag(other) as bag:
+        assert len(list(bag.messages([bags.IMAGE_TOPIC]))) == 3
+    masks = tmp_path / 'masks'
+    assert run(drive('first', 3), '--write-bag', masks)[0] == 0
+    assert run(drive('second', 4), '--write-bag', masks)[0] == 0
+    with open_bag(masks) as bag:
+        assert len(list(bag.messages(['/night_seg/semantic/mask']))) == 4
+
+
+def test_masks_that_are_asked_for_later_are_written(run, drive, tmp_path) -> None:
+    bag = drive(count=3)
+    assert run(bag)[0] == 0
+    assert 'are finished' in run(bag)[2]
+    code, _, err = run(bag, '--write-bag', tmp_path / 'masks')
+    assert (code, 'are finished' in err) == (0, False)
+    assert (tmp_path / 'masks').is_dir()
+
+
+def test_a_report_may_lie_in_the_bag_s_own_folder(
+    run, drive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bag = drive(count=3)
+    monkeypatch.chdir(bag)
+    assert run('.', '--out', 'evaluation')[0] == 0
+    assert report(bag / 'evaluation')['source']['bag'] == 'drive'
+    assert 'are finished' in run('.', '--out', 'evaluation')[2]
 
 
 def test_a_rerun_recording_is_written(run, drive, tmp_path) -> None:

@@ -63,3 +63,11 @@ def test_what_cannot_be_compared_is_not(scene: np.ndarray) -> None:
     assert flicker.update(glimpse(4, scene[:300], labels[:300]))[0] > 0
     dark, _ = flicker.update(glimpse(5, np.zeros_like(scene[:300]), labels[:300]))
     assert dark < 0.3 * 213 * 100  # what was lit a moment ago came from nowhere
+
+
+@pytest.mark.parametrize('size', [(1, 1), (4, 2000), (2000, 4), (11, 300)])
+def test_tiny_images_are_not_compared(size: tuple[int, int]) -> None:
+    flicker = Flicker()
+    for index in range(2):
+        image = np.zeros((*size, 3), np.uint8)
+        assert flicker.update(glimpse(index, image, np.zeros(size, np.uint8))) == (0, 0)

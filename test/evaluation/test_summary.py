@@ -74,7 +74,7 @@ GONE = np.array([1.0] * 10 + [0.0] * 10)
         ({'predicted': [1] + [0] * 18 + [999]}, '99.9 % of all pixels were given no class'),
         ({'dominant_share': [0.99] * 2 + [0.4] * 18}, 'In 10.0 % of the masks one class fills'),
         ({'complete': False}, 'not complete'),
-        ({'received': GONE, 'unreadable': {'bad_step': 10}}, '10 of 20 images could not be read'),
+        ({'received': GONE, 'unreadable': {'bad_step': 10}}, '10 of 20 images could not be used'),
         ({'memory': [(0.0, 300.0), (9.0, 900.0)]}, 'The memory of the evaluator grew by 600 MiB'),
     ],
 )

@@ -73,8 +73,11 @@ def folder_files(folder: Path) -> list[Path]:
 def is_bag_folder(folder: Path) -> bool:
     """Return whether a folder is one bag: by its metadata, or its files being named after it."""
     metadata = folder / METADATA
-    if metadata.is_file() and _ROOT.encode() in metadata.read_bytes():
-        return True
+    try:
+        if _ROOT.encode() in metadata.read_bytes():
+            return True
+    except OSError:
+        pass  # its files may tell
     files = folder_files(folder)
     name = re.escape(folder.resolve().name)
     return bool(files) and all(re.fullmatch(rf'{name}(_\d+)?\..*', f.name) for f in files)
