@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,14 @@ def imported(path: Path) -> set[str]:
             names.add(node.module or '')
             names.update(f'{node.module}.{alias.name}' for alias in node.names)
     return names
+
+
+def test_an_offline_evaluation_needs_no_ros() -> None:
+    code = (
+        "import sys; sys.modules['rclpy'] = sys.modules['sensor_msgs'] = None; "
+        'import nightseg_ros.evaluation.evaluate_command, nightseg_ros.evaluation.bag_command'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT, timeout=60)
 
 
 @pytest.mark.parametrize('folder', sorted(FORBIDDEN))
