@@ -14,6 +14,7 @@ from models.configured import ConfigError
 from models.resnet import WeightsError
 from nightseg_ros.core.model import ModelError
 from training.ablation import ablation
+from training.check_night import check_night
 from training.checkpoint import CheckpointError
 from training.data.frames import DataError
 from training.evaluation.evaluate import evaluate
@@ -33,6 +34,7 @@ COMMANDS = {
     'prepare': prepare,
     'fit': fit,
     'evaluate': evaluate,
+    'check_night': check_night,
     'predict': predict,
     'pack': pack,
     'verify': verify,

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import pytest
+
+from training.__main__ import main
+from training.check_night import NIGHT_SETS
+
+
+@pytest.fixture
+def data_root(mini_root: Path, tmp_path: Path) -> Path:
+    root = tmp_path / 'data'
+    shutil.copytree(mini_root, root)
+    shutil.copytree(root / 'campus_night', root / 'roadscene_night')
+    return root
+
+
+def test_numbers_and_sheets_are_written(
+    data_root: Path, channel_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / 'out'
+    options = ['--model', str(channel_model), '--data_root', str(data_root), '--output', str(out)]
+    assert main(['check_night', *options, '--frames', '2', '--backend', 'onnxruntime']) == 0
+    checks = json.loads((out / 'checks.json').read_text())
+    assert checks['relit/campus_day/accuracy'] is None or checks['relit/campus_day/accuracy'] <= 1
+    for name in NIGHT_SETS:
+        assert 0 <= checks[f'exposure_consistency/{name}'] <= 1
+        assert 0 <= checks[f'layout/{name}/road'] <= 1
+        assert cv2.imread(str(out / f'{name}.jpg')) is not None
+    assert 'miou/night_dev' in capsys.readouterr().out
+
+
+def test_missing_frames_are_named(
+    tmp_path: Path, channel_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ['--model', str(channel_model), '--data_root', str(tmp_path / 'nowhere')]
+    assert main(['check_night', *options, '--output', str(tmp_path / 'out')]) == 2
+    assert 'nowhere' in capsys.readouterr().err
