@@ -238,5 +238,6 @@ def _blur(display: Array, rng: np.random.Generator) -> Array:
         return cv2.GaussianBlur(display, (0, 0), rng.uniform(0.4, 1.4))
     if choice < 0.4:
         length = int(rng.integers(3, 9))
-        return cv2.blur(display, (length, 1))
+        # Its running sums end a little below zero behind a lamp, and noise takes the root of it.
+        return np.maximum(cv2.blur(display, (length, 1)), 0)
     return display

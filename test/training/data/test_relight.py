@@ -15,6 +15,7 @@ from training.data.frames import Sample
 from training.data.labelled_set import LabelledFrames
 from training.data.relight import LAMP_COLORS
 from training.data.relight import Relight
+from training.data.relight import _blur
 
 # NaN becomes uint8 with a warning only.
 pytestmark = pytest.mark.filterwarnings('error::RuntimeWarning')
@@ -165,3 +166,12 @@ def test_real_day_becomes_night(shared_data: Path) -> None:
         assert night.labels is day.labels
         assert night.image.shape == day.image.shape
         assert 0 < night.image.mean() < 0.9 * day.image.mean()
+
+
+def test_motion_blur_of_lamps_in_the_dark_stays_above_zero() -> None:
+    """Box filters of floats fall below zero by rounding, and the noise has a square root in it."""
+    rng = np.random.default_rng(0)
+    for seed in range(200):
+        lamps = np.where(rng.random((40, 150, 3)) < 0.2, rng.random((40, 150, 3)) ** 8, 0)
+        blurred = _blur(lamps.astype(np.float32), np.random.default_rng(seed))
+        assert blurred.min() >= 0
