@@ -328,7 +328,7 @@ def _drives(
         topics = {topic.name for topic in bag.topics}
     labels = _labels(options.labels, path, [camera.name for camera in cameras], topics)
     for camera, truth in zip(cameras, labels, strict=True):
-        folder = '_'.join([path.stem, *camera.name.strip('/').split('/')])
+        folder = '_'.join([_name(path), *camera.name.strip('/').split('/')])
         yield DriveRequest(
             bag=path,
             camera=camera.name,
@@ -358,9 +358,14 @@ def _labels(
             f'{len(asked)}: name one for each camera, "{NO_LABELS}" for one without'
         )
     return [
-        None if label == NO_LABELS else os.path.abspath(label.replace('{bag}', path.stem))
+        None if label == NO_LABELS else os.path.abspath(label.replace('{bag}', _name(path)))
         for label in asked
     ]
+
+
+def _name(bag: Path) -> str:
+    """Return the name of a bag, without the suffix of a file."""
+    return bag.stem if bag.is_file() else bag.name
 
 
 def _untaken(path: Path, taken: set[Path]) -> Path:

@@ -195,15 +195,15 @@ def test_a_rerun_recording_is_written(run, drive, tmp_path) -> None:
 def test_bags_that_cannot_be_read_do_not_keep_others_from_being_evaluated(
     run, drive, tmp_path
 ) -> None:
-    paths = [drive('day/drive', 4), drive('night/drive', 5), drive('broken', 4)]
+    paths = [drive('day/drive.v1', 4), drive('night/drive.v1', 5), drive('broken', 4)]
     (paths[2] / 'broken.mcap').write_bytes(b'no bag')
     code, _, err = run(*paths, '--write-bag', tmp_path / 'masks', '--jobs', 1)
     assert code == 2
     assert 'broken' in err
     assert report(tmp_path / 'out')['frames'] == 9
-    assert {path.name for path in (tmp_path / 'masks').iterdir()} == {'drive', 'drive_2'}
+    assert {path.name for path in (tmp_path / 'masks').iterdir()} == {'drive.v1', 'drive.v1_2'}
     folders = [line['folder'] for line in report(tmp_path / 'out')['drives']]
-    assert folders == ['drive_camera_image_raw', 'drive_camera_image_raw_2']
+    assert folders == ['drive.v1_camera_image_raw', 'drive.v1_camera_image_raw_2']
 
 
 def test_two_reports_are_compared(run, drive, tmp_path) -> None:
@@ -214,6 +214,15 @@ def test_two_reports_are_compared(run, drive, tmp_path) -> None:
     assert code == 0
     assert 'comparison.html' in out
     assert (tmp_path / 'out' / 'comparison.html').stat().st_size > 1000
+
+
+def test_a_damaged_report_is_not_compared(run, drive, tmp_path) -> None:
+    assert run(drive(count=3))[0] == 0
+    good = tmp_path / 'out' / 'report.json'
+    for name, value in {'rate_hz': 'fast', 'classes': {}, 'bootstrap': []}.items():
+        (tmp_path / 'bad.json').write_text(json.dumps({**report(tmp_path / 'out'), name: value}))
+        code, _, err = run('--compare', good, tmp_path / 'bad.json')
+        assert (code, 'damaged' in err) == (2, True)
 
 
 def test_ctrl_c_leaves_a_report_of_what_was_done(drive, channel_model, tmp_path) -> None:
