@@ -35,7 +35,7 @@ from nightseg_ros.evaluation.bags import Frame
 from nightseg_ros.evaluation.bags import folder_frames
 from nightseg_ros.evaluation.bags import stamp_of
 from nightseg_ros.evaluation.bags import write_drive
-from nightseg_ros.evaluation.evaluation import evaluate_offline
+from nightseg_ros.evaluation.evaluate import evaluate_offline
 from nightseg_ros.evaluation.offline import Engine
 from nightseg_ros.evaluation.offline import cores
 from nightseg_ros.evaluation.offline import segmenters

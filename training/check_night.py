@@ -28,7 +28,7 @@ from training.evaluation.night_checks import relit_agreement
 DAY_SETS = ('campus_day', 'roadscene_day')
 NIGHT_SETS = ('campus_night', 'roadscene_night')
 
-_SHEET_COLUMNS, _SHEET_ROWS, _SHEET_WIDTH = 4, 6, 320
+_SHEET_FRAMES, _SHEET_WIDTH = 12, 320
 
 
 def check_night(
@@ -87,9 +87,9 @@ def _add(results: dict[str, float], prefix: str, values: dict[str, float]) -> No
 
 
 def _write_sheet(images: list[np.ndarray], masks: list[np.ndarray], path: Path) -> None:
-    """Write frames and overlays side by side, a few rows of them."""
+    """Write frames and overlays side by side, two frames to a row."""
     tiles = []
-    for i in _spread(len(images), _SHEET_COLUMNS * _SHEET_ROWS // 2):
+    for i in _spread(len(images), _SHEET_FRAMES):
         pair = np.hstack([images[i], overlay(images[i], masks[i], 0.55)])
         height = round(pair.shape[0] * 2 * _SHEET_WIDTH / pair.shape[1])
         tiles.append(cv2.resize(pair, (2 * _SHEET_WIDTH, height), interpolation=cv2.INTER_AREA))

@@ -9,6 +9,6 @@ A frame on its way, module by module:
 - reported: `together` (several drives), `summary`, `report_warnings`, `report`, `drive_files`
 
 What is to be done: `request` (a drive), `bag_job` and `replay_job` (a bag), `fleet` (many), run by
-`evaluation`. However it ends: `interruption` (Ctrl-C), `staging` (nothing half-written), `orphans`.
+`evaluate`. However it ends: `interruption` (Ctrl-C), `staging` (nothing half-written), `orphans`.
 The commands: `evaluate_command`, `bag_command`, `demo`. Bags are made by `bags`.
 """

@@ -12,15 +12,16 @@ from typing import Any
 
 from nightseg_ros.core.backends import BackendError
 from nightseg_ros.evaluation.bag_reader import open_bag
-from nightseg_ros.evaluation.evaluation import Extras
-from nightseg_ros.evaluation.evaluation import evaluate_offline
+from nightseg_ros.evaluation.evaluate import Extras
+from nightseg_ros.evaluation.evaluate import evaluate_offline
 from nightseg_ros.evaluation.mask_bag import mask_bag
 from nightseg_ros.evaluation.request import DriveRequest
 from nightseg_ros.evaluation.request import finished
 from nightseg_ros.evaluation.rerun_log import RerunLog
 
-EXPECTED_ERRORS = (ValueError, BackendError)
-"""What bags, truths, models and backends refuse, with a message that says what to do."""
+EXPECTED_ERRORS = (ValueError, BackendError, OSError)
+"""What bags, truths, models and backends refuse, with a message that says what to do, and what the
+system refuses: a disk that fails, a file that is gone."""
 
 Progress = Callable[[DriveRequest, int, int], None]
 """Called with a drive, how many frames it has and how many of them are done."""

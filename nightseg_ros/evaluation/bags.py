@@ -25,8 +25,6 @@ from rosbags.rosbag2 import Writer
 from rosbags.typesys import Stores
 from rosbags.typesys import get_typestore
 
-from nightseg_ros.core import image_codec
-
 IMAGE_TOPIC = '/camera/image_raw'
 LABELS_TOPIC = '/camera/labels'
 FRAME_ID = 'camera'
@@ -36,6 +34,9 @@ COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
 TYPESTORE = get_typestore(Stores.ROS2_JAZZY)
 BAG_VERSION: Final = 8
 """Of metadata.yaml; what Humble's and newer rosbag2 read."""
+
+NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+"""What an OSError says of a full disk."""
 
 Storage = Literal['mcap', 'sqlite3']
 
@@ -145,7 +146,7 @@ def _full_disk_named(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.OperationalError) as error:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = isinstance(error, OSError) and error.errno in NO_ROOM
         if not full and 'disk is full' not in str(error):
             raise
         raise BagError(
@@ -174,7 +175,7 @@ def write_drive(
         images = writer.add_connection(topic, kind, typestore=TYPESTORE)
         truth: Connection | None = None
         for frame in frames:
-            header = _header(frame.stamp_ns)
+            header = header_message(frame.stamp_ns)
             message = (
                 jpeg_message(header, frame.image)
                 if compressed
@@ -190,7 +191,8 @@ def write_drive(
     return count
 
 
-def _header(stamp_ns: int) -> Any:
+def header_message(stamp_ns: int) -> Any:
+    """Return a Header with this stamp, of the camera `FRAME_ID`."""
     types = TYPESTORE.types
     stamp = types['builtin_interfaces/msg/Time'](*divmod(stamp_ns, 1_000_000_000))
     return types['std_msgs/msg/Header'](stamp=stamp, frame_id=FRAME_ID)
@@ -223,17 +225,6 @@ def jpeg_message(header: Any, rgb: NDArray[np.uint8]) -> Any:
     """Return RGB uint8 [H, W, 3] as a CompressedImage message."""
     _, data = cv2.imencode('.jpg', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
     return TYPESTORE.types[COMPRESSED_IMAGE](header=header, format='jpeg', data=data.reshape(-1))
-
-
-def to_rgb(message: Any) -> NDArray[np.uint8]:
-    """Return an Image or CompressedImage message as RGB uint8 [H, W, 3].
-
-    Raises:
-        ImageError: when it cannot be decoded.
-    """
-    if hasattr(message, 'format'):
-        return image_codec.to_rgb(image_codec.decode_compressed(message.data))
-    return image_codec.to_rgb(image_codec.view(message))
 
 
 def stamp_ns(message: Any) -> int:

@@ -55,7 +55,7 @@ from nightseg_ros.evaluation.console import drives_bar
 from nightseg_ros.evaluation.console import frames_bar
 from nightseg_ros.evaluation.console import print_report
 from nightseg_ros.evaluation.drive_files import load_result
-from nightseg_ros.evaluation.evaluation import write_merged
+from nightseg_ros.evaluation.evaluate import write_merged
 from nightseg_ros.evaluation.fleet import run_locally
 from nightseg_ros.evaluation.fleet import run_on_ray
 from nightseg_ros.evaluation.interruption import termination_as_interrupt

@@ -112,7 +112,7 @@ def run_on_ray(jobs: Sequence[BagJob], address: str) -> Iterator[Outcome]:
     Raises:
         RayMissingError: Ray is not installed, or does not answer.
     """
-    # Else Ray installs what it thinks this process runs with, and reports its use to its makers.
+    # Else Ray reports its use to its makers.
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
     try:
         import ray

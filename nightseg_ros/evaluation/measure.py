@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -55,6 +56,7 @@ def measure_frame(
     truth, truth_problem = _read_truth(frame.truth, image)
     latency = times_ms.get('latency_ms')
 
+    @functools.cache  # several may want it
     def picture() -> EvaluatedFrame:
         return EvaluatedFrame(
             index=frame.index,

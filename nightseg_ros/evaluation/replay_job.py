@@ -17,10 +17,10 @@ from nightseg_ros.evaluation.bag_reader import Bag
 from nightseg_ros.evaluation.bag_reader import Topic
 from nightseg_ros.evaluation.bag_reader import open_bag
 from nightseg_ros.evaluation.bags import BagError
-from nightseg_ros.evaluation.evaluation import Extras
-from nightseg_ros.evaluation.evaluation import opened
-from nightseg_ros.evaluation.evaluation import record
-from nightseg_ros.evaluation.evaluation import topic_of
+from nightseg_ros.evaluation.evaluate import Extras
+from nightseg_ros.evaluation.evaluate import opened
+from nightseg_ros.evaluation.evaluate import record
+from nightseg_ros.evaluation.evaluate import topic_of
 from nightseg_ros.evaluation.frames import BagFrame
 from nightseg_ros.evaluation.frames import decode
 from nightseg_ros.evaluation.frames import header_stamp_ns
@@ -124,7 +124,6 @@ def _evaluate(
         frames = measure_replay(played(), masks_bag, topics, camera)
         problems = [] if run.complete else ['The replay was interrupted.']
         observed = {
-            'interrupted': not run.complete,
             'drops': camera.drops,
             'stages_ms': camera.stages_ms,
             'memory_of': 'node',

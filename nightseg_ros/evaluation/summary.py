@@ -254,7 +254,7 @@ def _risk_coverage(counts: Counts) -> list[list[float]]:
 def _stages(
     results: Sequence[DriveResult], columns: Mapping[str, NDArray[np.float64]]
 ) -> dict[str, dict[str, float | None]]:
-    """Return the time of each stage: of the node where it reported it, else as measured here."""
+    """Return the time of each stage: of the node (its slowest drive's), else as measured here."""
     reported = [result.seen.stages_ms for result in results if result.seen.stages_ms]
     if reported:
         stages: dict[str, dict[str, float | None]] = {}

@@ -8,11 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
+from nightseg_ros.core.image_codec import to_rgb
 from nightseg_ros.evaluation import bags
 from nightseg_ros.evaluation.bag_reader import deserialize
 from nightseg_ros.evaluation.bag_reader import open_bag
 from nightseg_ros.evaluation.bags import BagError
 from nightseg_ros.evaluation.bags import Frame
+from nightseg_ros.evaluation.frames import decode
 
 
 def drive(count: int = 5, height: int = 24, width: int = 40, labels: bool = True) -> list[Frame]:
@@ -31,9 +33,9 @@ def read_drive(path: Path) -> list[Frame]:
     labels: dict[int, np.ndarray] = {}
     images: dict[int, np.ndarray] = {}
     with open_bag(path) as bag:
-        for message in map(deserialize, bag.messages()):
+        for raw in bag.messages():
+            message, pixels = deserialize(raw), to_rgb(decode(raw))
             of_truth = getattr(message, 'encoding', '') == 'mono8'
-            pixels = bags.to_rgb(message)
             assert message.header.frame_id == 'camera'
             if of_truth:
                 labels[bags.stamp_ns(message)] = pixels[..., 0]

@@ -68,7 +68,7 @@ def write_two_cameras(path: Path, frames: list[bags.Frame]) -> None:
         connections = {t: writer.add_connection(t, bags.IMAGE, **kinds) for t in topics}
         truth = writer.add_connection('/front/labels', bags.IMAGE, **kinds)
         for frame in frames:
-            header = bags._header(frame.stamp_ns)
+            header = bags.header_message(frame.stamp_ns)
             for topic, pixels in topics.items():
                 message = bags.image_message(header, np.ascontiguousarray(pixels(frame)))
                 content = bags.TYPESTORE.serialize_cdr(message, bags.IMAGE)

@@ -16,7 +16,7 @@ import pytest
 from nightseg_ros.evaluation import bags
 from nightseg_ros.evaluation.bag_job import BagJob
 from nightseg_ros.evaluation.drive_files import load_result
-from nightseg_ros.evaluation.evaluation import evaluate_offline
+from nightseg_ros.evaluation.evaluate import evaluate_offline
 from nightseg_ros.evaluation.fleet import run_locally
 from nightseg_ros.evaluation.fleet import run_on_ray
 from nightseg_ros.evaluation.summary import summarise

@@ -23,7 +23,7 @@ TOPICS = MaskTopics.of('')
 
 
 def message(stamp_ns: int, pixels: np.ndarray) -> bytes:
-    image = bags.image_message(bags._header(stamp_ns), pixels)
+    image = bags.image_message(bags.header_message(stamp_ns), pixels)
     return bags.TYPESTORE.serialize_cdr(image, bags.IMAGE)
 
 

@@ -23,6 +23,7 @@ from rosbags.typesys import Stores
 from rosbags.typesys import get_types_from_msg
 from rosbags.typesys import get_typestore
 
+from nightseg_ros.core.image_codec import to_rgb
 from nightseg_ros.core.overlay import overlay
 from nightseg_ros.evaluation.bag_reader import deserialize
 from nightseg_ros.evaluation.bag_reader import open_bag
@@ -31,8 +32,8 @@ from nightseg_ros.evaluation.bags import TYPESTORE
 from nightseg_ros.evaluation.bags import BagError
 from nightseg_ros.evaluation.bags import image_message
 from nightseg_ros.evaluation.bags import jpeg_message
-from nightseg_ros.evaluation.bags import to_rgb
 from nightseg_ros.evaluation.frames import EvaluatedFrame
+from nightseg_ros.evaluation.frames import decode
 from nightseg_ros.evaluation.mask_bag import MaskTopics
 from nightseg_ros.evaluation.mask_bag import camera_names
 from nightseg_ros.evaluation.mask_bag import mask_bag
@@ -92,7 +93,7 @@ def evaluated(message, size: tuple[int, int] = (24, 40)) -> EvaluatedFrame:
     return EvaluatedFrame(
         index=0,
         stamp_ns=0,
-        image=to_rgb(deserialize(message)),
+        image=to_rgb(decode(message)),
         labels=rng.integers(0, 19, size, np.uint8),
         confidence=rng.integers(0, 256, size, np.uint8),
         exposure=rng.integers(0, 3, size, np.uint8),
@@ -170,7 +171,7 @@ def test_masks_have_the_size_of_their_image(tmp_path: Path, drive: Path) -> None
     topics = MaskTopics.of('')
     with open_bag(tmp_path / 'out') as bag:
         labels, exposure = (
-            to_rgb(deserialize(next(bag.messages([topic]))))[..., 0]
+            to_rgb(decode(next(bag.messages([topic]))))[..., 0]
             for topic in (topics.labels, topics.exposure)
         )
     small = evaluated(message, size=(12, 20))

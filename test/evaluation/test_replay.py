@@ -57,7 +57,7 @@ def test_two_cameras_share_a_node(channel_frames, channel_model, tmp_path) -> No
             for name in ('front', 'left')
         ]
         for frame in frames:
-            message = bags.image_message(bags._header(frame.stamp_ns), frame.image)
+            message = bags.image_message(bags.header_message(frame.stamp_ns), frame.image)
             for topic in topics:
                 content = bags.TYPESTORE.serialize_cdr(message, bags.IMAGE)
                 writer.write(topic, frame.stamp_ns, content)

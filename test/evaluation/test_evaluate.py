@@ -16,12 +16,12 @@ import pytest
 
 from nightseg_ros.core.segmenter import Segmenter
 from nightseg_ros.evaluation import bags
-from nightseg_ros.evaluation import evaluation
+from nightseg_ros.evaluation import evaluate
 from nightseg_ros.evaluation.bags import BagError
 from nightseg_ros.evaluation.bags import Frame
 from nightseg_ros.evaluation.drive import DriveRecorder
-from nightseg_ros.evaluation.evaluation import Extras
-from nightseg_ros.evaluation.evaluation import evaluate_offline
+from nightseg_ros.evaluation.evaluate import Extras
+from nightseg_ros.evaluation.evaluate import evaluate_offline
 from nightseg_ros.evaluation.offline import Engine
 from nightseg_ros.evaluation.request import finished
 from nightseg_ros.evaluation.request import report_of
@@ -224,7 +224,7 @@ def test_a_full_disk_leaves_the_earlier_report_alone(
     request = make_request(drive())
     evaluate_offline(request, 1)
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / 'out').iterdir()}
-    monkeypatch.setattr('nightseg_ros.evaluation.evaluation.write_page', no_room)
+    monkeypatch.setattr('nightseg_ros.evaluation.evaluate.write_page', no_room)
     with pytest.raises(BagError, match='make room'):
         evaluate_offline(request, 1)
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / 'out').iterdir()} == before
@@ -256,12 +256,12 @@ def test_a_video_shows_every_frame_of_a_short_drive(drive, make_request, tmp_pat
 def test_where_there_is_no_room_for_a_video_there_is_a_report(
     drive, make_request, tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def save(result, folder: Path, save=evaluation.save_result) -> None:
+    def save(result, folder: Path, save=evaluate.save_result) -> None:
         if (folder / 'overlay.mp4').exists():
             no_room()
         save(result, folder)
 
-    monkeypatch.setattr(evaluation, 'save_result', save)
+    monkeypatch.setattr(evaluate, 'save_result', save)
     report = evaluate_offline(make_request(drive(), video=True), 1)
     assert report['complete']
     assert report['video'] is None

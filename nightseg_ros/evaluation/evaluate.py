@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Callable
 from collections.abc import Generator
@@ -20,6 +19,7 @@ from typing import Any
 from nightseg_ros.evaluation.bag_reader import Bag
 from nightseg_ros.evaluation.bag_reader import Topic
 from nightseg_ros.evaluation.bag_reader import open_bag
+from nightseg_ros.evaluation.bags import NO_ROOM
 from nightseg_ros.evaluation.bags import BagError
 from nightseg_ros.evaluation.drive import ROWS
 from nightseg_ros.evaluation.drive import VIDEO
@@ -212,7 +212,7 @@ def record(
         extras: what else to do with them.
         observed: attributes of `Observations` that are known otherwise.
         problems: for people.
-        whole: whether these are all frames of the drive.
+        whole: whether these are all frames of the drive; else it was interrupted before.
 
     Raises:
         BagError: nothing can be written: the disk is full.
@@ -234,10 +234,11 @@ def record(
                     else:
                         seen.complete = whole
             except OSError as error:
-                if error.errno != errno.ENOSPC:
+                if error.errno not in NO_ROOM:
                     raise
                 seen.problems.append(f'The disk was full after {seen.frames} frames.')
                 recorder.drop_video()
+            seen.interrupted = seen.interrupted or not whole
             seen.problems += [*problems, *drive.problems, *extras.problems]
             for name, value in (observed or {}).items():
                 setattr(seen, name, value)
@@ -261,7 +262,7 @@ def _write_drive(result: DriveResult, staging: Path, output: Path) -> dict[str, 
         try:
             return _write_result(result, staging, output)
         except OSError as error:
-            if error.errno != errno.ENOSPC or not result.seen.video:
+            if error.errno not in NO_ROOM or not result.seen.video:
                 raise
         # Of all that is written the video is the largest: a report without it is better than none.
         (staging / VIDEO).unlink()
