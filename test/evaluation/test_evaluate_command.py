@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import subprocess
@@ -214,6 +215,15 @@ def test_two_reports_are_compared(run, drive, tmp_path) -> None:
     assert code == 0
     assert 'comparison.html' in out
     assert (tmp_path / 'out' / 'comparison.html').stat().st_size > 1000
+
+
+def test_a_disk_that_fails_ends_with_its_error(run, drive, monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, 'Input/output error')
+
+    monkeypatch.setattr('nightseg_ros.evaluation.drive.DriveRecorder.add', fail)
+    code, _, err = run(drive(count=3))
+    assert (code, 'Input/output error' in err) == (2, True)
 
 
 def test_a_damaged_report_is_not_compared(run, drive, tmp_path) -> None:
