@@ -3,19 +3,24 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+NIGHT := training/configs/night_student
+TRAINED := build/training/night_student_selftrain
+SIZES := 512x1024 384x640
 TORCHVISION := torchvision==0.28.0
 
 # ROS 2 from wheels, kept to this machine.
 export RMW_IMPLEMENTATION ?= rmw_fastrtps_cpp
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 
-.PHONY: help demo test lint train-release quantize ablation bench bench-node bench-evaluation bench-training clean
+.PHONY: help demo test lint train-release recipes quantize ablation bench bench-node bench-evaluation bench-training clean
 
 help:
 	@echo 'make demo           replay a night drive through the node, report in build/demo'
 	@echo 'make demo BAG=path  the same on a rosbag2;  FRAMES=folder  on a folder of images'
 	@echo 'make test           lint and the whole test suite'
-	@echo 'make train-release  train, export and quantise the released model from ../shared/data'
+	@echo 'make train-release  train, export and quantise the released models from ../shared/data'
+	@echo '                    two hours on two cores, minutes on a GPU'
+	@echo 'make recipes        compare variants of the released recipe, 10 minutes each'
 	@echo 'make ablation       compare the training methods on procedural streets, half an hour'
 	@echo 'make quantize       FP16 and INT8 files of the released model, measured'
 	@echo 'make bench          all of what follows'
@@ -46,9 +51,20 @@ lint: $(READY)
 
 # Goes on from the last checkpoint when interrupted.
 train-release: $(READY)
-	$(BIN)/python -m training fit --config training/configs/student.yaml
-	$(BIN)/python -m training export
-	$(BIN)/python -m training quantize
+	$(BIN)/python -m training fit --config $(NIGHT).yaml
+	$(BIN)/python -m training fit --config $(NIGHT).yaml --config $(NIGHT)_selftrain.yaml
+	$(BIN)/python -m training calibrate $(TRAINED)/last.ckpt
+	for size in $(SIZES); do \
+	  released=models/released/student_$$size.onnx; \
+	  $(BIN)/python -m training export --checkpoint $(TRAINED)/calibrated.ckpt --output $$released \
+	    --height $${size%x*} --width $${size#*x} && \
+	  $(BIN)/python -m training quantize --model $$released || exit 1; \
+	done
+	$(BIN)/python -m training card
+
+# Variants of its recipe, side by side. Goes on where it was when interrupted.
+recipes: $(READY)
+	$(BIN)/python -m training recipes $(RECIPES_ARGS)
 
 # Goes on where it was when interrupted.
 ablation: $(READY)

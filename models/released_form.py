@@ -6,8 +6,13 @@ import torch
 from torch import Tensor
 from torch import nn
 
+from models.lite_student import LiteStudent
 from models.segmentation_output import resize
 from models.student import Student
+from models.temperature import Temperature
+
+Onboard = LiteStudent | Student
+"""Networks that are fast enough for a vehicle."""
 
 MASK_STRIDE = 2
 """Pixels per decision: argmax and softmax over 19 classes cost more than half of the network.
@@ -24,15 +29,23 @@ class ReleasedForm(nn.Module):
         net: the trained network, in eval mode.
         mean: RGB mean that training subtracted, in [0, 1].
         std: RGB deviation that training divided by.
+        temperature: that makes the confidence true; labels stay as they are.
 
     Shape:
         - Input: uint8 [1, H, W, 3] RGB; H and W even.
         - Output: labels, confidence and (with an exposure stream) exposure, uint8 [1, H, W].
     """
 
-    def __init__(self, net: Student, mean: Tensor, std: Tensor) -> None:
+    def __init__(
+        self,
+        net: Onboard,
+        mean: Tensor,
+        std: Tensor,
+        temperature: Temperature = Temperature(),  # noqa: B008 - a tuple
+    ) -> None:
         super().__init__()
         self.net = net
+        self.temperature = temperature
         self.register_buffer('scale', (1 / (255 * std)).view(1, 3, 1, 1))
         self.register_buffer('offset', (-mean / std).view(1, 3, 1, 1))
 
@@ -40,8 +53,11 @@ class ReleasedForm(nn.Module):
         """Segment one frame."""
         x = image.permute(0, 3, 1, 2).float() * self.scale + self.offset
         output = self.net(x)
+        logits = output.logits
+        if self.temperature != Temperature():
+            logits = logits / self.temperature.at(output.exposure)
         # Plain numbers, so that the exported graph computes no shapes.
-        return to_masks(output.logits, output.exposure, int(image.shape[1]), int(image.shape[2]))
+        return to_masks(logits, output.exposure, int(image.shape[1]), int(image.shape[2]))
 
     @property
     def output_names(self) -> list[str]:

@@ -123,7 +123,7 @@ def load_backbone(stages: ResNetStages, weights: str) -> None:
         WeightsError: when the weights cannot be downloaded or read, or do not fit; names the
             first missing, unexpected and misshapen keys.
     """
-    given = _download() if weights == 'imagenet' else _read(weights)
+    given = _download() if weights == 'imagenet' else read_state_dict(weights)
     given = {_own_name(key): value for key, value in given.items() if not key.startswith('fc.')}
     own = stages.state_dict()
     random: set[str] = set()
@@ -188,7 +188,12 @@ def _download() -> dict[str, Tensor]:
         ) from error
 
 
-def _read(path: str) -> dict[str, Tensor]:
+def read_state_dict(path: str) -> dict[str, Tensor]:
+    """Return the tensors of a state dict by name; nothing else is unpickled.
+
+    Raises:
+        WeightsError: when it cannot be read, or holds anything else.
+    """
     try:
         given = torch.load(path, map_location='cpu', weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:

@@ -135,6 +135,8 @@ class Student(Configured, nn.Module):
         - Output: :class:`SegmentationOutput` at stride 8.
     """
 
+    stride = STRIDE
+
     def __init__(
         self, width: int = 24, exposure_width: int = 16, num_classes: int = NUM_CLASSES
     ) -> None:

@@ -14,6 +14,8 @@ from models.configured import ConfigError
 from models.resnet import WeightsError
 from nightseg_ros.core.model import ModelError
 from training.ablation import ablation
+from training.calibrate import calibrate
+from training.card import card
 from training.check_night import check_night
 from training.checkpoint import CheckpointError
 from training.data.frames import DataError
@@ -29,6 +31,7 @@ from training.prepare import prepare
 from training.quantization.graph import QuantizationError
 from training.quantize import quantize
 from training.recalibrate import recalibrate
+from training.recipes import recipes
 
 COMMANDS = {
     'prepare': prepare,
@@ -39,12 +42,15 @@ COMMANDS = {
     'pack': pack,
     'verify': verify,
     'recalibrate': recalibrate,
+    'calibrate': calibrate,
     'export': export,
+    'card': card,
     'quantize': quantize,
     'ablation': ablation,
+    'recipes': recipes,
 }
 
-POSITIONAL = ('prepare', 'recalibrate', 'pack', 'verify')
+POSITIONAL = ('prepare', 'recalibrate', 'calibrate', 'pack', 'verify')
 """Subcommands whose required arguments are given by place."""
 
 ERRORS = (

@@ -28,6 +28,8 @@ from training.evaluation.night_checks import relit_agreement
 DAY_SETS = ('campus_day', 'roadscene_day')
 NIGHT_SETS = ('campus_night', 'roadscene_night')
 
+CHECKS = 'checks.json'
+
 _SHEET_FRAMES, _SHEET_WIDTH = 12, 320
 
 
@@ -69,7 +71,7 @@ def check_night(
         _add(results, f'confidence/{name}', asdict(confidence_by_exposure(segmenter, images)))
         _write_sheet(images, masks, output / f'{name}.jpg')
     plain = {name: None if math.isnan(v) else round(v, 4) for name, v in results.items()}
-    (output / 'checks.json').write_text(json.dumps(plain, indent=1) + '\n', encoding='utf-8')
+    (output / CHECKS).write_text(json.dumps(plain, indent=1) + '\n', encoding='utf-8')
     table = Table('check', 'value', title=f'{segmenter.backend.model.name}, {output}')
     for name, value in plain.items():
         table.add_row(name, '-' if value is None else f'{value:.4f}')

@@ -6,16 +6,18 @@ import json
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
+import yaml
 from rich.console import Console
 from rich.table import Table
 
+from models.released_form import Onboard
 from models.released_form import ReleasedForm
-from models.student import STRIDE
-from models.student import Student
+from models.temperature import Temperature
 from nightseg_ros import __version__
 from nightseg_ros.core.backends import BACKENDS
 from nightseg_ros.core.backends import GPU_BACKENDS
@@ -24,12 +26,13 @@ from nightseg_ros.core.model import IMAGE
 from nightseg_ros.core.model import load_model
 from nightseg_ros.core.segmenter import Segmenter
 from nightseg_ros.core.self_check import reference_path
+from training.calibrate import TEMPERATURE
 from training.checkpoint import load_method
 from training.checkpoint import read_checkpoint
 from training.data.frames import list_images
 from training.data.frames import read_rgb
 from training.evaluation.measure import measure
-from training.fit import LAST
+from training.fit import CONFIG
 from training.reference import write_reference
 
 OPSET = 17
@@ -40,7 +43,13 @@ MIN_AGREEMENT = 0.995
 
 LICENCE = (
     'Research and demonstration only: trained on CamVid (CC BY-NC 4.0), MSRS/MFNet, RoadScene and '
-    'IDD frames (research use).'
+    'IDD frames (research use), from ImageNet weights (Apache 2.0).'
+)
+
+DATA = (
+    'CamVid 0006R0 and 0016E5 (ground truth); MSRS campus day, RoadScene day and IDD (labels of a '
+    'Cityscapes-trained teacher); relit to night by augmentation; MSRS campus night, RoadScene '
+    'night and CamVid 0001TP (dusk) without labels'
 )
 
 
@@ -49,12 +58,13 @@ class ExportError(ValueError):
 
 
 def export(
-    checkpoint: Path = Path('build/training/student') / LAST,
+    checkpoint: Path = Path('build/training/night_student_selftrain/calibrated.ckpt'),
     output: Path = Path('models/released/student_384x640.onnx'),
     height: int = 384,
     width: int = 640,
     data_root: Path = Path('../shared/data'),
     parity_frames: str = 'campus_night',
+    min_agreement: float = MIN_AGREEMENT,
 ) -> None:
     """Export a checkpoint to the released ONNX form, check it against torch, and measure it.
 
@@ -65,23 +75,27 @@ def export(
     Args:
         checkpoint: a checkpoint of ``python -m training fit``.
         output: the ONNX file.
-        height: of the fixed input, a multiple of 64.
-        width: of the fixed input, a multiple of 64.
+        height: of the fixed input, a multiple of the network's stride.
+        width: of the fixed input, a multiple of the network's stride.
         data_root: folder of the data sets.
         parity_frames: folder under it whose frames are compared.
+        min_agreement: share of pixels on which every CPU backend must agree with torch.
     """
-    if height % STRIDE or width % STRIDE:
-        raise ExportError(f'height and width must be multiples of {STRIDE}, got {height}x{width}')
     method = load_method(checkpoint)
     generator = method.generator
-    if generator.relighting is not None or not isinstance(generator.net, Student):
+    if generator.relighting is not None or not isinstance(generator.net, Onboard):
         raise ExportError(
             f'{checkpoint} holds a {type(generator.net).__name__} '
             f'{"behind a relighting network" if generator.relighting is not None else ""}: only a '
             'student without one is fast enough for a vehicle. Distil it first '
             '(training/configs/distill.yaml).'
         )
-    released = ReleasedForm(generator.net, generator.mean, generator.std).eval()
+    stride = generator.net.stride
+    if height % stride or width % stride:
+        raise ExportError(f'height and width must be multiples of {stride}, got {height}x{width}')
+    saved = read_checkpoint(checkpoint)
+    temperature = Temperature(**saved.get(TEMPERATURE, {}))
+    released = ReleasedForm(generator.net, generator.mean, generator.std, temperature).eval()
     frames = list_images(Path(data_root) / parity_frames / 'images')[::10]
     console = Console()
     output = Path(output)
@@ -90,17 +104,20 @@ def export(
         draft = Path(folder) / output.name
         _to_onnx(released, height, width, draft)
         names = [name for name in BACKENDS if name not in GPU_BACKENDS]
-        agreement = {name: check_parity(released, draft, name, frames) for name in names}
+        agreement = {
+            name: check_parity(released, draft, name, frames, min_agreement) for name in names
+        }
         metrics = measure(Segmenter.load(draft), Path(data_root))
-        steps = read_checkpoint(checkpoint)['global_step']
+        steps = saved['global_step']
         card = {
             'name': output.stem,
             'version': __version__,
             'input': f'{IMAGE}: uint8 [1,{height},{width},3] RGB',
             'classes': json.dumps(NAMES),
-            'data': 'CamVid 0006R0 and 0016E5 (ground truth); MSRS campus day, RoadScene day and '
-            'IDD (labels of a Cityscapes-trained teacher); relit to night by augmentation',
+            'data': DATA,
             'recipe': json.dumps({**method.config, 'steps': steps}),
+            'training': json.dumps(training_stages(Path(checkpoint))),
+            'temperature': json.dumps(temperature._asdict()),
             'licence': LICENCE,
             'metrics': json.dumps(metrics),
             'agreement_with_torch': json.dumps(agreement),
@@ -116,6 +133,21 @@ def export(
     for name, value in {**metrics, **{f'agreement/{k}': v for k, v in agreement.items()}}.items():
         table.add_row(name, f'{value:.4f}')
     console.print(table)
+
+
+def training_stages(checkpoint: Path) -> list[dict[str, Any]]:
+    """Return the options of every training that led to a checkpoint, the first stage first.
+
+    Found in the ``config.yaml`` that :func:`fit` leaves beside its checkpoints; where there is
+    none, nothing is known.
+    """
+    path = checkpoint.parent / CONFIG
+    if not path.is_file():
+        return []
+    config = yaml.safe_load(path.read_text(encoding='utf-8'))
+    initial = config.get('initial')
+    before = training_stages(Path(initial)) if initial else []
+    return [*before, config]
 
 
 def _to_onnx(released: ReleasedForm, height: int, width: int, path: Path) -> None:
@@ -134,11 +166,17 @@ def _to_onnx(released: ReleasedForm, height: int, width: int, path: Path) -> Non
         )
 
 
-def check_parity(released: ReleasedForm, path: Path, backend: str, frames: list[Path]) -> float:
+def check_parity(
+    released: ReleasedForm,
+    path: Path,
+    backend: str,
+    frames: list[Path],
+    min_agreement: float = MIN_AGREEMENT,
+) -> float:
     """Return the share of pixels on which a backend's labels equal torch's.
 
     Raises:
-        ExportError: when it is below :data:`MIN_AGREEMENT`.
+        ExportError: when it is below ``min_agreement``.
     """
     segmenter = Segmenter.load(path, backend)
     model = segmenter.backend.model
@@ -151,9 +189,9 @@ def check_parity(released: ReleasedForm, path: Path, backend: str, frames: list[
             expected = released(image)[0].numpy()[0]
         shares.append(np.mean(segmenter.backend.infer(image.numpy()).labels == expected))
     agreement = float(np.mean(shares))
-    if agreement < MIN_AGREEMENT:
+    if agreement < min_agreement:
         raise ExportError(
             f'{backend} agrees with torch on only {agreement:.2%} of the pixels of {len(frames)} '
-            f'frames; {MIN_AGREEMENT:.1%} is needed: the exported graph computes something else'
+            f'frames; {min_agreement:.1%} is needed: the exported graph computes something else'
         )
     return round(agreement, 5)

@@ -117,7 +117,7 @@ def fit(
         enable_model_summary=progress,
         callbacks=_callbacks(output, steps, checkpoint_every, keep_best, ema_decay, progress),
     )
-    trainer.fit(method, data, ckpt_path=last if resumed else None)
+    trainer.fit(method, data, ckpt_path=last if resumed else None, weights_only=True)
 
 
 class StateCheckpoint(ModelCheckpoint):

@@ -4,7 +4,7 @@ A frame on its way, module by module:
 
 - read: `bag_reader`, `truth` (`label_formats`), joined in `frames`
 - segmented: `offline`, or by the node: `player`, `replay`, `join`
-- measured: `measure`, `counts`, `flicker`, `bootstrap`
+- measured: `measure`, `counts`, `flicker` (and `core.bootstrap`)
 - added up: `drive`, `rows`, `highlights`, `video`; also written: `mask_bag`, `rerun_log`
 - reported: `together` (several drives), `summary`, `report_warnings`, `report`, `drive_files`
 

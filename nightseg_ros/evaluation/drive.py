@@ -22,10 +22,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from nightseg_ros.core.bootstrap import Bootstrap
+from nightseg_ros.core.bootstrap import unit_key
 from nightseg_ros.core.memory import resident_mib
 from nightseg_ros.core.segmenter import resize_labels
-from nightseg_ros.evaluation.bootstrap import Bootstrap
-from nightseg_ros.evaluation.bootstrap import unit_key
 from nightseg_ros.evaluation.counts import VECTOR_SIZE
 from nightseg_ros.evaluation.counts import Counts
 from nightseg_ros.evaluation.counts import frame_numbers

@@ -16,17 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightseg_ros import __version__
+from nightseg_ros.core.bootstrap import REPLICATES
+from nightseg_ros.core.bootstrap import interval
+from nightseg_ros.core.bootstrap import mean_replicates
+from nightseg_ros.core.bootstrap import percentile_replicates
+from nightseg_ros.core.bootstrap import unit_key
 from nightseg_ros.core.calibration import reliability
 from nightseg_ros.core.calibration import risk_coverage
 from nightseg_ros.core.exposure_f1 import BIN_NAMES
 from nightseg_ros.core.labels import NAMES
 from nightseg_ros.core.labels import NUM_CLASSES
 from nightseg_ros.core.segmentation_score import mean_iou
-from nightseg_ros.evaluation.bootstrap import REPLICATES
-from nightseg_ros.evaluation.bootstrap import interval
-from nightseg_ros.evaluation.bootstrap import mean_replicates
-from nightseg_ros.evaluation.bootstrap import percentile_replicates
-from nightseg_ros.evaluation.bootstrap import unit_key
 from nightseg_ros.evaluation.counts import METRICS
 from nightseg_ros.evaluation.counts import Counts
 from nightseg_ros.evaluation.counts import metrics

@@ -12,7 +12,7 @@ from operator import itemgetter
 import numpy as np
 from numpy.typing import NDArray
 
-from nightseg_ros.evaluation.bootstrap import REPLICATES
+from nightseg_ros.core.bootstrap import REPLICATES
 from nightseg_ros.evaluation.counts import VECTOR_SIZE
 from nightseg_ros.evaluation.counts import Counts
 from nightseg_ros.evaluation.drive import DriveResult

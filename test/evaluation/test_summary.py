@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from nightseg_ros.evaluation.bootstrap import REPLICATES
+from nightseg_ros.core.bootstrap import REPLICATES
 from nightseg_ros.evaluation.counts import VECTOR_SIZE
 from nightseg_ros.evaluation.counts import Counts
 from nightseg_ros.evaluation.drive import DriveFacts

@@ -13,6 +13,7 @@ from models.released_form import to_steps
 from models.segmentation_output import SegmentationOutput
 from models.segmentation_output import resize
 from models.student import Student
+from models.temperature import Temperature
 
 MEAN = torch.tensor([0.485, 0.456, 0.406])
 STD = torch.tensor([0.229, 0.224, 0.225])
@@ -105,6 +106,24 @@ def test_labels_are_the_argmax_of_upsampled_logits(image: Tensor) -> None:
     # Decided once per two pixels, at x = 0.5, 2.5, ... Between the centres of columns 7 (x = 59.5)
     # and 8 (x = 67.5) 1 - t = 2t at x = 62.17: the decision at 60.5 is the last for 18.
     assert labels[0, 32].tolist() == [18] * 62 + [7] * 66
+
+
+def test_temperature_lowers_the_confidence_where_exposure_is_bad_and_keeps_labels(
+    image: Tensor,
+) -> None:
+    logits = torch.randn(1, 19, 8, 16, generator=torch.Generator().manual_seed(1))
+    exposure = torch.full((1, 1, 8, 16), 0.5)
+    exposure[..., :4], exposure[..., 12:] = 0.0, 1.0
+    plain = ReleasedForm(KnownNet(logits, exposure), MEAN, STD)
+    tempered = ReleasedForm(KnownNet(logits, exposure), MEAN, STD, Temperature(1.0, 1.0, 2.0))
+    (labels, before, _), (same, after, _) = plain(image), tempered(image)
+    inside = [slice(0, 24), slice(40, 88), slice(104, 128)]
+    for place in inside:
+        assert torch.equal(labels[..., place], same[..., place])
+    dark, normal, bright = ((before.int() - after.int())[..., place] for place in inside)
+    assert dark.min() > 0
+    assert bright.min() > 0
+    assert normal.abs().max() == 0
 
 
 def test_exposure_is_upsampled_and_scaled(image: Tensor) -> None:

@@ -17,7 +17,6 @@ from nightseg_ros.core.labels import NAMES
 from nightseg_ros.core.model import load_model
 from nightseg_ros.core.self_check import load_reference
 from training import __main__ as cli
-from training import export as export_module
 from training.checkpoint import CheckpointError
 from training.checkpoint import load_method
 from training.data.frames import DataError
@@ -39,11 +38,10 @@ ROOT = Path(__file__).parents[2]
 def exported(trained: Path, mini_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the exported miniature; do not write to it."""
     output = tmp_path_factory.mktemp('exported') / 'new' / 'mini.onnx'
-    with pytest.MonkeyPatch.context() as patch:
-        # After four steps classes are nearly tied: bfloat16, OpenVINO's choice on some processors,
-        # tips more of them than in a trained net.
-        patch.setattr(export_module, 'MIN_AGREEMENT', 0.8)
-        export(trained / 'last.ckpt', output, height=64, width=128, data_root=mini_root)
+    # After four steps classes are nearly tied: bfloat16, OpenVINO's choice on some processors,
+    # tips more of them than in a trained net.
+    size = {'height': 64, 'width': 128}
+    export(trained / 'last.ckpt', output, **size, data_root=mini_root, min_agreement=0.8)
     return output
 
 
@@ -121,13 +119,13 @@ def test_parity_refuses_another_net(
 
 
 def test_refused_model_leaves_the_released_one(
-    trained: Path, mini_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Path, mini_root: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / 'mini.onnx'
     output.write_text('the release before')
-    monkeypatch.setattr(export_module, 'MIN_AGREEMENT', 1.1)
+    size = {'height': 64, 'width': 128}
     with pytest.raises(ExportError):
-        export(trained / 'last.ckpt', output, height=64, width=128, data_root=mini_root)
+        export(trained / 'last.ckpt', output, **size, data_root=mini_root, min_agreement=1.1)
     assert output.read_text() == 'the release before'
     assert list(tmp_path.iterdir()) == [output]
 

@@ -19,7 +19,7 @@ from training.methods.source_only import SourceOnly
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'training' / 'configs'
 OVERLAY = CONFIGS / 'shared_frames.yaml'
-PARTS = ('shared_frames', 'with_cityscapes')
+PARTS = ('shared_frames', 'with_cityscapes', 'night_student_selftrain')
 PRESETS = sorted(path.stem for path in CONFIGS.glob('*.yaml') if path.stem not in PARTS)
 
 STUDENT = 'models.student.Student'
@@ -33,6 +33,7 @@ SMALL_D = [
 SMALL_ADAPTATION = [*SMALL_NET, '--method.relighting.width', '8', *SMALL_D]
 TINY = {
     'student': SMALL_STUDENT,
+    'night_student': ['--method.net.weights', 'null', '--method.net.width', '16'],
     'source_only': SMALL_NET,
     'adaptsegnet': [*SMALL_NET, '--method.adversary.discriminator.channels', '[8, 16, 32, 32]'],
     'advent': [*SMALL_NET, '--method.adversary.discriminator.channels', '[8, 16, 32, 32]'],
@@ -132,3 +133,24 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
     assert checkpoint['global_step'] == 3
     assert 'distributed_backend=gloo' in result.stderr
     assert all(torch.isfinite(value).all() for value in checkpoint['state_dict'].values())
+
+
+@pytest.mark.usefixtures('shared_data')
+def test_second_stage_of_the_release_learns_from_real_nights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    stages = [CONFIGS / 'night_student.yaml', CONFIGS / 'night_student_selftrain.yaml']
+    crop = '{crop: [64, 96], scale: [0.2, 0.3], resize: null}'
+    arguments = [
+        *(part for path in stages for part in ('--config', str(path))),
+        *TINY['night_student'],
+        *('--initial', 'null', '--data.measuring', '{}', '--data.workers', '0'),
+        *('--data.source_transform.crop', '[64, 96]', '--data.pair_transform', crop),
+        *('--data.batch_size', '2', '--steps', '3', '--log_every', '1'),
+        *('--output', str(tmp_path), '--progress', 'false'),
+    ]
+    assert run(*arguments) == 0
+    with (tmp_path / 'logs' / 'metrics.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row['loss/self_training/mix']) > 0 for row in rows if row['loss']] == [True] * 3

@@ -107,13 +107,23 @@ class LabelledFrames(LabelledSet):
         root: folder with ``images/`` and ``labels/`` or ``teacher_labels/``.
         cache: keep decoded frames in memory.
         extra_labels: label values above 18 that this folder uses on purpose.
+        hold_out: leave out every n-th frame, so that something unseen is left to calibrate with; 0
+            leaves none out.
+        held_out: be those left out instead.
     """
 
     def __init__(
-        self, root: str | Path, cache: bool = True, extra_labels: tuple[int, ...] = ()
+        self,
+        root: str | Path,
+        cache: bool = True,
+        extra_labels: tuple[int, ...] = (),
+        hold_out: int = 0,
+        held_out: bool = False,
     ) -> None:
         super().__init__(root, cache)
         self.extra_labels = tuple(extra_labels)
+        self.hold_out = hold_out
+        self.held_out = held_out
 
     @property
     def valid_labels(self) -> Collection[int]:
@@ -127,6 +137,12 @@ class LabelledFrames(LabelledSet):
             DataError: when the folder, its images or a frame's label is missing.
         """
         images = list_images(self.root / 'images')
+        if self.hold_out:
+            images = [
+                image
+                for index, image in enumerate(images)
+                if (index % self.hold_out == self.hold_out - 1) == self.held_out
+            ]
         return [LabelledFile(image.stem, image, self._label_of(image)) for image in images]
 
     def _label_of(self, image: Path) -> Path:

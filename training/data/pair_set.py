@@ -154,6 +154,38 @@ class SimilarPairs(PairedFileSet):
         return edges / max(float(np.linalg.norm(edges)), 1e-6)
 
 
+class UnpairedNights(PairSet):
+    """Night frames without days, for methods that only look at the night: both are the night.
+
+    Args:
+        folders: folders of images.
+    """
+
+    def __init__(self, folders: list[str]) -> None:
+        self.folders = [Path(folder) for folder in folders]
+
+    @cached_property
+    def paths(self) -> list[Path]:
+        """The images, folder by folder.
+
+        Raises:
+            DataError: when a folder is missing or empty.
+        """
+        return [path for folder in self.folders for path in list_images(folder)]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Pair:
+        """Return one night twice.
+
+        Raises:
+            DataError: when the file does not decode.
+        """
+        night = read_rgb(self.paths[index])
+        return Pair(night, night)
+
+
 class RelitPairs(PairSet):
     """Perfectly aligned pairs: day frames of a labelled set, and the same relit to night.
 

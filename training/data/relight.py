@@ -34,6 +34,9 @@ LAMP_COLORS = np.array(
 )
 """Linear RGB of street lighting."""
 
+_SKY_DIFFERENCE = 30.0
+"""Difference of 8-bit colours at which a pixel beside the sky is hardly sky any more."""
+
 
 @dataclass(frozen=True)
 class Relight(Configured):
@@ -57,7 +60,7 @@ class Relight(Configured):
         reflectance = _linear(image)
         light = self._illumination(labels, rng)
         scene = reflectance * light
-        scene = _night_sky(scene, labels, rng)
+        scene = _night_sky(scene, sky_share(image, labels), rng)
         sources = _light_sources(labels, rng)
         scene = scene + sources * np.float32(rng.uniform(1.0, 6.0))
         scene = _bloom(scene, rng)
@@ -93,6 +96,9 @@ class Relight(Configured):
             light += (rng.uniform(0.05, 0.5) / (1 + distance))[..., None] * _lamp_color(rng)
         shade = rng.uniform(0.3, 1.0)  # foliage is lit from below and swallows light
         light[labels == VEGETATION] *= shade
+        if rng.random() < 0.5:  # lamps hang low: what rises above them stays dark
+            top = rng.uniform(0.3, 0.6)
+            light *= np.exp(-rng.uniform(0, 3) * np.clip(top - y, 0, 1))[..., None]
         return light
 
     def _expose(self, scene: Array, rng: np.random.Generator) -> Array:
@@ -101,7 +107,7 @@ class Relight(Configured):
         gamma = rng.uniform(1.8, 2.8)
         # The mean of a clipped, gamma-coded image has no inverse: three fixed-point steps do.
         gain = 1.0
-        small = scene[::4, ::4].max(axis=2)
+        small = _brightest(scene[::4, ::4])
         for _ in range(3):
             mean = float(np.mean(np.clip(small * gain, 0, 1) ** (1 / gamma)))
             gain *= (target / max(mean, 1e-3)) ** gamma
@@ -116,7 +122,7 @@ class Relight(Configured):
             noise = cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
         else:
             noise = rng.standard_normal(shape, dtype=np.float32)
-        grey = noise.mean(axis=2, keepdims=True)
+        grey = ((noise[..., 0] + noise[..., 1] + noise[..., 2]) / 3)[..., None]
         noise = grey + rng.uniform(0.2, 1.0) * (noise - grey)
         return np.clip(display + noise * np.float32(sigma) * (0.4 + cv2.sqrt(display)), 0, 1)
 
@@ -128,22 +134,50 @@ def _linear(image: NDArray[np.uint8]) -> Array:
     return _LINEAR[image]
 
 
+def _brightest(image: Array) -> Array:
+    """Return the maximum of the three channels; numpy's own over so short an axis is slow."""
+    return np.maximum(np.maximum(image[..., 0], image[..., 1]), image[..., 2])
+
+
 def _lamp_color(rng: np.random.Generator) -> Array:
     return LAMP_COLORS[rng.integers(len(LAMP_COLORS))]
 
 
-def _night_sky(scene: Array, labels: NDArray[np.uint8], rng: np.random.Generator) -> Array:
-    """Replace the sky by darkness with a skyglow that grows towards the horizon."""
+def sky_share(image: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Array:
+    """Return how much of each pixel is sky, float [H, W] in [0, 1].
+
+    Labels end a few pixels beside the sky, and in trees they never find it. Near labelled sky, what
+    has its colour is sky as well: else a rim of daylight would remain around everything.
+
+    Args:
+        image: RGB by day, uint8 [H, W, 3].
+        labels: trainIds uint8 [H, W].
+    """
     sky = (labels == SKY).astype(np.float32)
     if not sky.any():
+        return sky
+    reach = 2 * max(2, labels.shape[0] // 40) + 1
+    day = image.astype(np.float32)
+    weight = cv2.blur(sky, (reach, reach))
+    local = cv2.blur(day * sky[..., None], (reach, reach)) / np.maximum(weight, 1e-3)[..., None]
+    difference = _brightest(np.abs(day - local))
+    alike = np.exp(-((difference / _SKY_DIFFERENCE) ** 2)) * (weight > 1e-3)
+    return np.maximum(cv2.GaussianBlur(sky, (0, 0), 1.0), alike)
+
+
+def _night_sky(scene: Array, sky: Array, rng: np.random.Generator) -> Array:
+    """Replace the sky by darkness with a skyglow that grows towards the horizon."""
+    if not sky.any():
         return scene
-    sky = cv2.GaussianBlur(sky, (0, 0), 1.0)[..., None]
-    height = labels.shape[0]
-    level = np.exp(rng.uniform(np.log(1e-4), np.log(0.06)))
+    clear = scene[sky > 0.9]
+    sky = sky[..., None]
+    height = scene.shape[0]
+    # From black to the glow of a city, which long exposures show brighter than any tree.
+    level = np.exp(rng.uniform(np.log(5e-4), np.log(0.15)))
     climb = np.linspace(rng.uniform(0.2, 1), 1, height, dtype=np.float32)[:, None, None]
     color = _lamp_color(rng) if rng.random() < 0.5 else np.array([0.5, 0.65, 1.0], np.float32)
     # Keep a little of the clouds.
-    texture = scene / max(float(scene[labels == SKY].mean()), 1e-6)
+    texture = scene / max(float(clear.mean()) if clear.size else 1.0, 1e-6)
     texture = 1 + rng.uniform(0, 0.5) * (np.clip(texture, 0, 2) - 1)
     return scene * (1 - sky) + sky * level * climb * color * texture
 

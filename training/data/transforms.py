@@ -12,6 +12,7 @@ from nightseg_ros.core.labels import UNLABELLED
 from training.data.frames import Pair
 from training.data.frames import Sample
 from training.data.frames import to_tensors
+from training.data.night_style import NightStyle
 from training.data.relight import Relight
 
 # isort: split
@@ -133,6 +134,8 @@ class RelightTransform(Configured):
         crop: height and width of what the network sees.
         relight_probability: share of frames that become night.
         relight: the night model.
+        style: of real night frames, given to day and relit frames alike; None leaves them.
+        scale: range of the share of the frame's area that a crop shows.
     """
 
     def __init__(
@@ -140,11 +143,13 @@ class RelightTransform(Configured):
         crop: tuple[int, int] = (320, 512),
         relight_probability: float = 0.6,
         relight: Relight | None = None,
+        style: NightStyle | None = None,
+        scale: tuple[float, float] = (0.2, 1.0),
     ) -> None:
         self.geometry = v2.Compose(
             [
                 v2.RandomResizedCrop(
-                    tuple(crop), scale=(0.2, 1.0), ratio=(1.0, 2.0), antialias=True
+                    tuple(crop), scale=tuple(scale), ratio=(1.0, 2.0), antialias=True
                 ),
                 v2.RandomHorizontalFlip(),
             ]
@@ -152,6 +157,7 @@ class RelightTransform(Configured):
         self.color = v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.03)
         self.relight_probability = relight_probability
         self.relight = relight or Relight()
+        self.style = style
 
     def __call__(self, sample: Sample) -> tuple[Tensor, Tensor]:
         """Return image uint8 [3, h, w] and labels int64 [h, w]."""
@@ -165,4 +171,6 @@ class RelightTransform(Configured):
         sample = Sample(image.permute(1, 2, 0).numpy(), labels.numpy())
         if rng.random() < self.relight_probability:
             sample = self.relight(sample, rng)
+        if self.style is not None:
+            sample = Sample(self.style(sample.image, rng), sample.labels)
         return to_tensors(sample)

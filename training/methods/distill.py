@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from models.segmentation_output import resize
-from models.student import Student
 from training.checkpoint import load_method
 from training.data.driving_data import Batch
 from training.losses.segmentation import class_weights
@@ -34,7 +34,7 @@ class Distill(Supervised):
 
     def __init__(
         self,
-        net: Student,
+        net: nn.Module,
         teacher: Path,
         distill_weight: float = 1.0,
         temperature: float = 2.0,

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
+from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from models.segmentation_output import SegmentationOutput
-from models.student import Student
 from training.data.driving_data import Batch
 from training.losses import segmentation as losses
 from training.methods.method import Method
@@ -37,7 +37,7 @@ class Supervised(Method):
 
     def __init__(
         self,
-        net: Student,
+        net: nn.Module,
         optimizer: PolySGD | PolyAdamW | None = None,
         class_weight_std: float | None = 0.16,
         detail_weight: float = 0.4,

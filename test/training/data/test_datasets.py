@@ -19,6 +19,7 @@ from training.data.dark_zurich import DarkZurich
 from training.data.dark_zurich import DarkZurichPairs
 from training.data.dark_zurich import DarkZurichTest
 from training.data.frames import DataError
+from training.data.labelled_set import LabelledFrames
 from training.data.matching import ReleasedSet
 from training.data.matching import read_size
 from training.data.nightcity import NightCity
@@ -595,3 +596,15 @@ def test_size_of_a_header(tmp_path: Path, suffix: str, cut: int) -> None:
     path.unlink()
     with pytest.raises(DataError, match='is no image'):
         read_size(path)
+
+
+def test_every_nth_frame_is_held_out_and_none_is_in_both(tmp_path: Path) -> None:
+    for index in range(7):
+        for folder in ('images', 'labels'):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            cv2.imwrite(str(tmp_path / folder / f'{index}.png'), np.zeros((4, 4), np.uint8))
+    trained = LabelledFrames(tmp_path, hold_out=3)
+    held = LabelledFrames(tmp_path, hold_out=3, held_out=True)
+    assert [file.name for file in held.files] == ['2', '5']
+    assert [file.name for file in trained.files] == ['0', '1', '3', '4', '6']
+    assert len(LabelledFrames(tmp_path)) == 7

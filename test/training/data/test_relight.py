@@ -16,6 +16,7 @@ from training.data.labelled_set import LabelledFrames
 from training.data.relight import LAMP_COLORS
 from training.data.relight import Relight
 from training.data.relight import _blur
+from training.data.relight import sky_share
 
 # NaN becomes uint8 with a warning only.
 pytestmark = pytest.mark.filterwarnings('error::RuntimeWarning')
@@ -175,3 +176,20 @@ def test_motion_blur_of_lamps_in_the_dark_stays_above_zero() -> None:
         lamps = np.where(rng.random((40, 150, 3)) < 0.2, rng.random((40, 150, 3)) ** 8, 0)
         blurred = _blur(lamps.astype(np.float32), np.random.default_rng(seed))
         assert blurred.min() >= 0
+
+
+def test_no_rim_of_daylight_remains_where_labels_end_beside_the_sky(day: Sample) -> None:
+    labels = day.labels.copy()
+    rows = np.flatnonzero((labels == SKY).any(axis=1))
+    edge = rows.max()
+    labels[edge - 1 : edge + 1][labels[edge - 1 : edge + 1] == SKY] = NAMES.index('vegetation')
+    share = sky_share(day.image, labels)
+    missed = (day.labels == SKY) & (labels != SKY)
+    assert missed.any()
+    assert share[missed].mean() > 0.7
+    assert share[day.labels == NAMES.index('building')].mean() < 0.1
+    assert share[labels == SKY].min() > 0.5
+
+
+def test_without_sky_nothing_is(day: Sample) -> None:
+    assert not sky_share(day.image, np.zeros_like(day.labels)).any()

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from training.data.frames import DataError
+from training.data.frames import Sample
 from training.data.labelled_set import LabelledFrames
 from training.evaluation.measure import MEASURING_SETS
 from training.evaluation.measure import measure
+from training.evaluation.measure import measure_set
 
 ROAD_KEY = 'road_iou/motorcycle_night_dev'
 
@@ -20,19 +22,23 @@ class Stub:
         self.segment_rgb = segment_rgb
 
 
+def sure_of(labels: np.ndarray) -> SimpleNamespace:
+    return SimpleNamespace(labels=labels, confidence=np.full_like(labels, 255))
+
+
 def knows_the_truth(frame: np.ndarray) -> SimpleNamespace:
     """Read the labels off the red channel of the miniature root; road where there are none."""
     labels = frame[..., 0].copy()
     labels[labels == 255] = 0
-    return SimpleNamespace(labels=np.where(labels > 18, 18, labels).astype(np.uint8))
+    return sure_of(np.where(labels > 18, 18, labels).astype(np.uint8))
 
 
 def sees_only_road(frame: np.ndarray) -> SimpleNamespace:
-    return SimpleNamespace(labels=np.zeros(frame.shape[:2], np.uint8))
+    return sure_of(np.zeros(frame.shape[:2], np.uint8))
 
 
 def sees_no_road(frame: np.ndarray) -> SimpleNamespace:
-    return SimpleNamespace(labels=np.full(frame.shape[:2], 11, np.uint8))
+    return sure_of(np.full(frame.shape[:2], 11, np.uint8))
 
 
 def test_truth_measures_one_whatever_it_says_where_nothing_is_labelled(mini_root: Path) -> None:
@@ -71,3 +77,35 @@ def test_labels_of_the_road_set_are_wrong_elsewhere(mini_root: Path, tmp_path: P
     shutil.copytree(root / 'motorcycle_night_dev', root / 'night_dev')
     with pytest.raises(DataError, match='253'):
         measure(Stub(knows_the_truth), root)
+
+
+def write_frames(root: Path, write, good: int, bad: int) -> None:
+    """Write frames whose red channel tells the labels, or always road."""
+    for index in range(good + bad):
+        labels = np.tile(np.array([0, 0, 2, 10], np.uint8), (8, 4))
+        image = np.zeros((*labels.shape, 3), np.uint8)
+        if index < good:
+            image[..., 0] = labels
+        write(root, f'{"good" if index < good else "bad"}_{index}', Sample(image, labels))
+
+
+def test_a_mixed_set_has_an_interval_around_its_value(tmp_path: Path, write) -> None:
+    write_frames(tmp_path, write, good=12, bad=12)
+    found = measure_set(Stub(knows_the_truth), tmp_path)
+    low, high = found.miou.interval
+    assert 0.2 < low < found.miou.value < high < 0.95
+    assert found.miou.frames == 24
+    # Always sure, and right on half of the road-only frames and all of the others.
+    assert found.ece.value == pytest.approx(0.25)
+    assert found.frames[0][0].startswith('bad')
+    assert found.frames[0][1] == pytest.approx((0.5 + 0 + 0) / 3)
+    assert found.frames[-1][1] == 1.0
+
+
+def test_frames_that_are_alike_leave_no_doubt(tmp_path: Path, write) -> None:
+    write_frames(tmp_path, write, good=0, bad=8)
+    found = measure_set(Stub(knows_the_truth), tmp_path)
+    low, high = found.miou.interval
+    assert low == pytest.approx(found.miou.value)
+    assert high == pytest.approx(found.miou.value)
+    assert np.isnan(found.class_iou[5])

@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from nightseg_ros.evaluation.bootstrap import REPLICATES
-from nightseg_ros.evaluation.bootstrap import Bootstrap
-from nightseg_ros.evaluation.bootstrap import interval
-from nightseg_ros.evaluation.bootstrap import mean_replicates
-from nightseg_ros.evaluation.bootstrap import percentile_replicates
-from nightseg_ros.evaluation.bootstrap import unit_key
-from nightseg_ros.evaluation.bootstrap import weights
+from nightseg_ros.core.bootstrap import REPLICATES
+from nightseg_ros.core.bootstrap import Bootstrap
+from nightseg_ros.core.bootstrap import interval
+from nightseg_ros.core.bootstrap import mean_replicates
+from nightseg_ros.core.bootstrap import percentile_replicates
+from nightseg_ros.core.bootstrap import unit_key
+from nightseg_ros.core.bootstrap import weights
 
 
 def keys(count: int, drive: str = 'drive') -> list[int]:

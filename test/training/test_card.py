@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import pytest
+
+from nightseg_ros.core.model import load_model
+from training.__main__ import main
+
+
+@pytest.fixture
+def data_root(mini_root: Path, tmp_path: Path) -> Path:
+    root = tmp_path / 'data'
+    shutil.copytree(mini_root, root)
+    shutil.copytree(root / 'campus_night', root / 'roadscene_night')
+    return root
+
+
+def write_card(model: Path, data_root: Path) -> int:
+    return main(['card', '--models', f'[{model}]', '--data_root', str(data_root)])
+
+
+def test_card_and_picture_lie_beside_the_model(
+    channel_model: Path, data_root: Path, tmp_path: Path
+) -> None:
+    model = Path(shutil.copy(channel_model, tmp_path / 'mini.onnx'))
+    assert write_card(model, data_root) == 0
+    text = (tmp_path / 'mini.md').read_text()
+    assert load_model(model).sha256 in text
+    assert 'For research and demonstration only' in text
+    assert '| camvid_day_val | 1 | ' in text
+    assert '![masks of the worst frames](mini.png)' in text
+    assert text.count('\n| traffic light |') == 1
+    picture = cv2.imread(str(tmp_path / 'mini.png'))
+    assert picture.shape[0] > 100
+    # Every row of every table has as many cells as its heading.
+    for block in text.split('\n\n'):
+        rows = [line for line in block.splitlines() if line.startswith('|')]
+        assert len({row.count('|') for row in rows}) <= 1, block
+
+
+def test_missing_frames_are_named(
+    channel_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert write_card(channel_model, tmp_path / 'nowhere') == 2
+    assert 'nowhere' in capsys.readouterr().err
+    assert not channel_model.with_suffix('.md').exists()
