@@ -33,6 +33,10 @@ from training.methods.method import Method
 TEMPERATURE = 'temperature'
 """Where a checkpoint keeps it."""
 
+LEAST = 0.25
+"""Least that the temperature rises towards black and white. The fit alone trusts black as much as
+anything (it found 0.0001): relit days know what is there, real nights do not."""
+
 PIXELS = 3000
 """Drawn of each frame: neighbours tell the same."""
 
@@ -130,18 +134,25 @@ def loss(pixels: Pixels, temperature: Temperature) -> float:
 
 
 def fit_temperature(pixels: Pixels) -> Temperature:
-    """Return the temperature of the least negative log-likelihood; exposure can only raise it."""
+    """Return the temperature of the least negative log-likelihood.
+
+    Bad exposure raises it, by :data:`LEAST` or more.
+    """
     dark, bright = badness(pixels.exposure)
     raw = torch.tensor([0.5, -2.0, -2.0], requires_grad=True)
     optimizer = torch.optim.LBFGS([raw], lr=0.5, max_iter=60, line_search_fn='strong_wolfe')
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        base, under, over = F.softplus(raw)
+        base, under, over = _positive(raw)
         scale = base + under * dark + over * bright
         value = F.cross_entropy(pixels.logits / scale[:, None], pixels.labels)
         value.backward()
         return value
 
     optimizer.step(closure)
-    return Temperature(*(round(value, 4) for value in F.softplus(raw.detach()).tolist()))
+    return Temperature(*(round(value, 4) for value in _positive(raw.detach()).tolist()))
+
+
+def _positive(raw: Tensor) -> Tensor:
+    return F.softplus(raw) + torch.tensor([0.0, LEAST, LEAST])

@@ -1,7 +1,7 @@
 """``python -m training card``: what a released model is, measured, for people to read.
 
 The card lies beside the model: ``NAME.md`` with a picture ``NAME.png`` of where it fails. The
-picture shows masks only: camera frames of the data sets may not be passed on.
+picture shows our masks only: frames and labels of the data sets may not be passed on.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def _share(value: float, digits: int = 2) -> str:
 def _write_picture(
     segmenter: Segmenter, data_root: Path, failures: dict[str, list[str]], path: Path
 ) -> None:
-    """Write prediction, truth, errors and exposure of the worst frames, side by side."""
+    """Write prediction, errors and exposure of the worst frames, side by side."""
     rows = []
     for name, chosen in failures.items():
         frames = LabelledFrames(data_root / name, cache=False)
@@ -176,7 +176,7 @@ def _write_picture(
         for frame in chosen:
             image, truth = frames[index[frame]]
             masks = segmenter.segment_rgb(image)
-            tiles = [_coloured(masks.labels), _coloured(truth), _errors(masks.labels, truth)]
+            tiles = [_coloured(masks.labels), _errors(masks.labels, truth)]
             if masks.exposure is not None:
                 kinds = exposure_mask(masks.exposure, ExposureThresholds())
                 tiles.append(_EXPOSURE_COLORS[kinds])
@@ -255,9 +255,9 @@ temperature {{ temperature }}.
 
 ![masks of the worst frames]({{ picture }})
 
-The worst frames by mIoU: prediction, truth, errors (red; grey has no truth) and exposure (dark blue
-under-exposed, yellow over-exposed) side by side, without the camera frames, which may not be passed
-on. From top to bottom, the left half first:
+The worst frames by mIoU: prediction, errors (red; grey has no truth) and exposure (dark blue
+under-exposed, yellow over-exposed) side by side, without the camera frames and their labels, which
+may not be passed on. From top to bottom, the left half first:
 {% for name, chosen in failures.items() %}
 {{ name }}: {{ chosen | join(', ') }}{{ ';' if not loop.last else '.' }}
 {% endfor %}

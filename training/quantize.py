@@ -101,8 +101,9 @@ def quantize(
 ) -> None:
     """Make the FP16 and INT8 files of a released model, and measure them beside it.
 
-    They are written beside the model, all or none of them: when one loses more than allowed, what
-    was there before stays.
+    They are written beside the model, all or none of them: when one loses more than allowed in ONNX
+    Runtime, what was there before stays. Where another runtime computes it otherwise, a warning
+    says so.
 
     Args:
         model: an FP32 file of ``python -m training export``.
@@ -167,7 +168,15 @@ def quantize(
             for runtime in RUNTIMES[precision]:
                 console.print(f'measuring {precision} in {runtime}')
                 found = _measure(load_model(draft), runtime, root, frames, expected)
-                refuse_losses(f'{precision} in {runtime}', found, baseline, max_loss, min_agreement)
+                try:
+                    refuse_losses(
+                        f'{precision} in {runtime}', found, baseline, max_loss, min_agreement
+                    )
+                except QuantizationError as error:
+                    # Another runtime's arithmetic is not the file's: self-checks are there for it.
+                    if runtime == REFERENCE_RUNTIME:
+                        raise
+                    console.print(f'warning: not fit for {runtime} on this processor: {error}')
                 measured[precision, runtime] = found
             card = make_card(source, precision, {**variant.recipe, **about}, measured)
             _save(variant.proto, card, draft)

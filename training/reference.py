@@ -17,6 +17,7 @@ from nightseg_ros.core.model import ModelError
 from nightseg_ros.core.model import load_model
 from nightseg_ros.core.self_check import Reference
 from nightseg_ros.core.self_check import reference_path
+from nightseg_ros.simulation.night_drive import SMALLEST
 from nightseg_ros.simulation.night_drive import NightDrive
 
 FRAMES = ((18, 0), (4, 120), (14, 90))
@@ -44,12 +45,14 @@ def write_reference(model_path: Path) -> Path:
             f'{model_path} is in {model.precision}: its reference is that of the FP32 model'
         )
     backend = load_backend_class('onnxruntime')(model, BackendOptions(precision=FP32), _ignore)
+    small = min(model.height, model.width) < COARSENESS * SMALLEST
+    repeats = 1 if small else COARSENESS
+    height, width = model.height // repeats, model.width // repeats
     images, labels, confidence = [], [], []
     for seed, index in FRAMES:
-        size = (model.width // COARSENESS, model.height // COARSENESS)
-        image = NightDrive(*size, seed=seed).frame(index).night
+        image = NightDrive(width, height, seed=seed).frame(index).night
         image = image // (256 // LEVELS) * (256 // LEVELS)
-        image = image.repeat(COARSENESS, axis=0).repeat(COARSENESS, axis=1)
+        image = image.repeat(repeats, axis=0).repeat(repeats, axis=1)
         result = backend.infer(image[None])
         images.append(image)
         labels.append(result.labels.copy())

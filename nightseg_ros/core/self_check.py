@@ -29,7 +29,7 @@ MIN_AGREEMENT = {FP32: 0.99, FP16: 0.99, INT8: 0.95}
 MAX_CONFIDENCE_DIFFERENCE = {FP32: 2.0, FP16: 2.0, INT8: 6.0}
 """Mean absolute difference of the confidence (0..255) that is still allowed, by precision.
 
-On the released model: FP32 in bfloat16 0.3 % and 0.5, FP16 0.1 % and 0.1, INT8 1.3 % and 2.7;
+On the first released model: FP32 in bfloat16 0.3 % and 0.5, FP16 0.1 % and 0.1, INT8 1.3 % and 2.7;
 broken preprocessing 9 to 65 % and 13 to 52 (docs/quantization.md).
 """
 

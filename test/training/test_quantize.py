@@ -386,5 +386,5 @@ def test_released_files_belong_to_the_released_model(precision: str) -> None:
     model = load_model(released_model())
     found = variant(model, precision)
     lost = json.loads(found.card['agreement'])['onnxruntime']['labels']
-    assert lost > (0.999 if precision == 'fp16' else 0.97)
+    assert lost > (0.995 if precision == 'fp16' else 0.97)
     assert load_reference(model) is not None

@@ -28,7 +28,12 @@ class OpenVinoBackend(CpuBackend):
     def __init__(self, model: Model, options: BackendOptions, report: Report) -> None:
         super().__init__(model, options)
         report('compiling the graph for OpenVINO')
-        config: dict[str, str | int | bool] = {'PERFORMANCE_HINT': 'LATENCY'}
+        config: dict[str, str | int | bool] = {
+            'PERFORMANCE_HINT': 'LATENCY',
+            # Left to itself it takes bfloat16 where the processor has it, also between the layers
+            # of an INT8 file: twice as fast, and of the released models one label in fifty another.
+            'INFERENCE_PRECISION_HINT': 'f32',
+        }
         if options.threads:
             config['INFERENCE_NUM_THREADS'] = options.threads
             # Pinned, every process that asks for one thread would get the same core.
