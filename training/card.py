@@ -104,7 +104,12 @@ def render(
     picture: str,
 ) -> str:
     """Return the card as Markdown."""
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
     environment.filters |= {'estimate': _estimate, 'share': _share}
     return environment.from_string(_TEMPLATE).render(
         model=model,
@@ -211,8 +216,9 @@ _TEMPLATE = """\
 Night-time semantic segmentation on board, {{ model.width }}x{{ model.height }}: uint8 RGB in;
 trainIds, confidence and exposure (V = max of R, G, B) out. Written by `python -m training card`.
 
-**For research and demonstration only.** {{ licence }} It has seen a few hundred streets and
-makes the mistakes below: nothing that can hurt people may depend on it alone.
+{{ licence }}
+
+It has seen a few hundred streets and makes the mistakes below: nothing that can hurt people may depend on it alone.
 
 ## How good
 
