@@ -218,7 +218,8 @@ trainIds, confidence and exposure (V = max of R, G, B) out. Written by `python -
 
 {{ licence }}
 
-It has seen a few hundred streets and makes the mistakes below: nothing that can hurt people may depend on it alone.
+It has seen a few hundred streets and makes the mistakes below. Nothing that can hurt people may
+depend on it alone.
 
 ## How good
 

@@ -29,7 +29,7 @@ def test_card_and_picture_lie_beside_the_model(
     assert write_card(model, data_root) == 0
     text = (tmp_path / 'mini.md').read_text()
     assert load_model(model).sha256 in text
-    assert 'nothing that can hurt people may depend on it alone' in text
+    assert 'Nothing that can hurt people' in text
     assert '| camvid_day_val | 1 | ' in text
     assert '![masks of the worst frames](mini.png)' in text
     assert text.count('\n| traffic light |') == 1
