@@ -31,7 +31,7 @@ class OpenVinoBackend(CpuBackend):
         config: dict[str, str | int | bool] = {
             'PERFORMANCE_HINT': 'LATENCY',
             # Left to itself it takes bfloat16 where the processor has it, also between the layers
-            # of an INT8 file: twice as fast, and of the released models one label in fifty another.
+            # of an INT8 file: faster, and of the released models one label in fifty another.
             'INFERENCE_PRECISION_HINT': 'f32',
         }
         if options.threads:
