@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,6 +96,15 @@ def mini_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels[~np.isin(labels, (ROAD, 253, UNLABELLED))] = 254
     image[..., 0] = labels
     write_frame(root / ROAD_SET, 'moto_0', Sample(image, labels))
+    return root
+
+
+@pytest.fixture
+def data_root(mini_root: Path, tmp_path: Path) -> Path:
+    """Return a copy of the miniature root with both night sets."""
+    root = tmp_path / 'data'
+    shutil.copytree(mini_root, root)
+    shutil.copytree(root / 'campus_night', root / 'roadscene_night')
     return root
 
 

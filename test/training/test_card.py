@@ -10,14 +10,6 @@ from nightseg_ros.core.model import load_model
 from training.__main__ import main
 
 
-@pytest.fixture
-def data_root(mini_root: Path, tmp_path: Path) -> Path:
-    root = tmp_path / 'data'
-    shutil.copytree(mini_root, root)
-    shutil.copytree(root / 'campus_night', root / 'roadscene_night')
-    return root
-
-
 def write_card(model: Path, data_root: Path) -> int:
     return main(['card', '--models', f'[{model}]', '--data_root', str(data_root)])
 

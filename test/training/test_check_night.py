@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import cv2
@@ -10,14 +9,6 @@ import pytest
 from training.__main__ import main
 from training.check_night import DAY_SETS
 from training.check_night import NIGHT_SETS
-
-
-@pytest.fixture
-def data_root(mini_root: Path, tmp_path: Path) -> Path:
-    root = tmp_path / 'data'
-    shutil.copytree(mini_root, root)
-    shutil.copytree(root / 'campus_night', root / 'roadscene_night')
-    return root
 
 
 def test_numbers_and_sheets_are_written(
