@@ -4,8 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NIGHT := training/configs/night_student
-TRAINED := build/training/night_student_selftrain
-SIZES := 512x1024 384x640
+RELEASED := models/released/student
 TORCHVISION := torchvision==0.28.0
 
 # ROS 2 from wheels, kept to this machine.
@@ -53,13 +52,11 @@ lint: $(READY)
 train-release: $(READY)
 	$(BIN)/python -m training fit --config $(NIGHT).yaml
 	$(BIN)/python -m training fit --config $(NIGHT).yaml --config $(NIGHT)_selftrain.yaml
-	$(BIN)/python -m training calibrate $(TRAINED)/last.ckpt
-	for size in $(SIZES); do \
-	  released=models/released/student_$$size.onnx; \
-	  $(BIN)/python -m training export --checkpoint $(TRAINED)/calibrated.ckpt --output $$released \
-	    --height $${size%x*} --width $${size#*x} && \
-	  $(BIN)/python -m training quantize --model $$released || exit 1; \
-	done
+	$(BIN)/python -m training calibrate build/training/night_student_selftrain/last.ckpt
+	$(BIN)/python -m training export --output $(RELEASED)_384x640.onnx --height 384 --width 640
+	$(BIN)/python -m training export --output $(RELEASED)_512x1024.onnx --height 512 --width 1024
+	$(BIN)/python -m training quantize --model $(RELEASED)_384x640.onnx
+	$(BIN)/python -m training quantize --model $(RELEASED)_512x1024.onnx --precisions '[fp16]'
 	$(BIN)/python -m training card
 
 # Variants of its recipe, side by side. Goes on where it was when interrupted.

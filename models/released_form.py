@@ -17,8 +17,8 @@ Onboard = LiteStudent | Student
 MASK_STRIDE = 2
 """Pixels per decision: argmax and softmax over 19 classes cost more than half of the network.
 
-On the released student in OpenVINO stride 2 takes 0.63 of the time of stride 1 and costs 0.0006 of
-mIoU by day (0.4854 to 0.4848), 0.0004 at dusk; stride 4 takes 0.58 and costs 0.002.
+On the first released student in OpenVINO stride 2 takes 0.63 of the time of stride 1 and costs
+0.0006 of mIoU by day (0.4854 to 0.4848), 0.0004 at dusk; stride 4 takes 0.58 and costs 0.002.
 """
 
 

@@ -20,12 +20,16 @@ from rich.console import Console
 from nightseg_ros.core.exposure import ExposureThresholds
 from nightseg_ros.core.exposure import exposure_mask
 from nightseg_ros.core.labels import NAMES
-from nightseg_ros.core.labels import PALETTE
 from nightseg_ros.core.labels import UNLABELLED
+from nightseg_ros.core.labels import colorize
+from nightseg_ros.core.model import FP16
 from nightseg_ros.core.model import FP32
+from nightseg_ros.core.model import INT8
 from nightseg_ros.core.model import Model
 from nightseg_ros.core.model import load_model
+from nightseg_ros.core.model import variant
 from nightseg_ros.core.segmenter import Segmenter
+from training.check_night import NIGHT_SETS
 from training.data.frames import DataError
 from training.data.frames import list_images
 from training.data.frames import read_rgb
@@ -37,16 +41,7 @@ from training.evaluation.measure import SetMeasures
 from training.evaluation.measure import measure_road
 from training.evaluation.measure import measure_set
 from training.evaluation.night_checks import confidence_by_exposure
-
-NIGHT_SETS = ('campus_night', 'roadscene_night')
-
-METRICS = {
-    'miou/camvid_day_val': 'day',
-    'miou/camvid_dusk_dev': 'dusk',
-    'miou/night_dev': 'night',
-    'road_iou/motorcycle_night_dev': 'road',
-}
-"""Of every file: the metric of its metadata, and its heading."""
+from training.recipes import LABELLED
 
 FAILURES = 3
 """Frames of each set in the picture: its worst."""
@@ -124,8 +119,8 @@ def render(
         picture=picture,
         names=NAMES,
         stages=[_stage(config) for config in json.loads(model.card.get('training', '[]'))],
-        headings=list(METRICS.values()),
-        files=[_file(m) for m in (model, *map(load_model, _variants(model.path)))],
+        headings=list(LABELLED.values()),
+        files=[_file(m) for m in (model, variant(model, FP16), variant(model, INT8)) if m],
         temperature=model.card.get('temperature', ''),
     )
 
@@ -136,14 +131,9 @@ def _file(model: Model) -> dict[str, Any]:
     return {
         'name': model.path.name,
         'megabytes': f'{len(model.content) / 1e6:.1f}',
-        'metrics': [_share(metrics.get(key, float('nan')), 3) for key in METRICS],
+        'metrics': [_share(metrics.get(key, float('nan')), 3) for key in LABELLED],
         'sha256': model.sha256,
     }
-
-
-def _variants(path: Path) -> list[Path]:
-    found = (path.with_name(f'{path.stem}_{precision}.onnx') for precision in ('fp16', 'int8'))
-    return [variant for variant in found if variant.is_file()]
 
 
 def _stage(config: dict[str, Any]) -> dict[str, Any]:
@@ -181,7 +171,7 @@ def _write_picture(
         for frame in chosen:
             image, truth = frames[index[frame]]
             masks = segmenter.segment_rgb(image)
-            tiles = [_coloured(masks.labels), _errors(masks.labels, truth)]
+            tiles = [colorize(masks.labels), _errors(masks.labels, truth)]
             if masks.exposure is not None:
                 kinds = exposure_mask(masks.exposure, ExposureThresholds())
                 tiles.append(_EXPOSURE_COLORS[kinds])
@@ -196,12 +186,6 @@ def _write_picture(
 def _tile(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     small = cv2.resize(image, _TILE, interpolation=cv2.INTER_NEAREST)
     return cv2.copyMakeBorder(small, 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=(255, 255, 255))
-
-
-def _coloured(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    table = np.zeros((256, 3), np.uint8)
-    table[: len(PALETTE)] = PALETTE
-    return table[labels]
 
 
 def _errors(labels: NDArray[np.uint8], truth: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -73,8 +73,8 @@ def fit(
         resume: go on from ``output/last.ckpt`` if there is one.
         seed: of everything random.
         deterministic: use deterministic algorithms where there are any, warn elsewhere; slower.
-        precision: bf16-mixed made the released student 1.6 times as fast on a processor that knows
-            bfloat16, and small networks hardly any faster (make bench-training measures it);
+        precision: bf16-mixed made the three-branch student 1.6 times as fast on a processor that
+            knows bfloat16, and small networks hardly any faster (make bench-training measures it);
             16-mixed suits methods without discriminators, whose gradients share its scale.
         accelerator: cpu, gpu or auto.
         devices: number of them; the batch size is that of each.

@@ -30,17 +30,20 @@ from training.data.frames import DataError
 from training.fit import LAST
 from training.methods.method import TrainingError
 
-COLUMNS = {
+LABELLED = {
     'miou/camvid_day_val': 'day',
     'miou/camvid_dusk_dev': 'dusk',
     'miou/night_dev': 'night',
     'road_iou/motorcycle_night_dev': 'motorcycle road',
+}
+"""Measures on frames with truth, and their headings."""
+
+COLUMNS = {
+    **LABELLED,
     'relit/roadscene_day/accuracy': 'relit agreement',
     'exposure_consistency/roadscene_night': 'exposure consistency',
 }
 """What is compared: the check's name and its heading."""
-
-_PLOTTED = 4
 
 _EMA_DECAY = 0.99
 """A longer average would still hold the untrained net at the end of a short training."""
@@ -178,7 +181,7 @@ def markdown(values: Values, steps: int) -> str:
 
 def draw(values: Values, path: Path) -> None:
     """Plot the labelled measures side by side: bars for means, a dot for every seed."""
-    columns = list(COLUMNS)[:_PLOTTED]
+    columns = list(LABELLED)
     figure = Figure(figsize=(11, 0.42 * len(values) + 1.3), layout='constrained')
     FigureCanvasAgg(figure)
     names = list(values)[::-1]
