@@ -28,6 +28,7 @@ from training.export import export
 from training.fit import fit
 from training.methods.method import TrainingError
 from training.prepare import prepare
+from training.pseudo_label import pseudo_label
 from training.quantization.graph import QuantizationError
 from training.quantize import quantize
 from training.recalibrate import recalibrate
@@ -42,6 +43,7 @@ COMMANDS = {
     'pack': pack,
     'verify': verify,
     'recalibrate': recalibrate,
+    'pseudo_label': pseudo_label,
     'calibrate': calibrate,
     'export': export,
     'card': card,
@@ -50,7 +52,7 @@ COMMANDS = {
     'recipes': recipes,
 }
 
-POSITIONAL = ('prepare', 'recalibrate', 'calibrate', 'pack', 'verify')
+POSITIONAL = ('prepare', 'recalibrate', 'pseudo_label', 'calibrate', 'pack', 'verify')
 """Subcommands whose required arguments are given by place."""
 
 ERRORS = (

@@ -69,7 +69,7 @@ def check_night(
         masks = [segmenter.segment_rgb(image).labels for image in images]
         _add(results, f'layout/{name}', asdict(layout(masks)))
         _add(results, f'confidence/{name}', asdict(confidence_by_exposure(segmenter, images)))
-        _write_sheet(images, masks, output / f'{name}.jpg')
+        write_sheet(images, masks, output / f'{name}.jpg')
     plain = {name: None if math.isnan(v) else round(v, 4) for name, v in results.items()}
     (output / CHECKS).write_text(json.dumps(plain, indent=1) + '\n', encoding='utf-8')
     table = Table('check', 'value', title=f'{segmenter.backend.model.name}, {output}')
@@ -88,7 +88,7 @@ def _add(results: dict[str, float], prefix: str, values: dict[str, float]) -> No
     results.update({f'{prefix}/{name}': value for name, value in values.items()})
 
 
-def _write_sheet(images: list[np.ndarray], masks: list[np.ndarray], path: Path) -> None:
+def write_sheet(images: list[np.ndarray], masks: list[np.ndarray], path: Path) -> None:
     """Write frames and overlays side by side, two frames to a row."""
     tiles = []
     for i in _spread(len(images), _SHEET_FRAMES):

@@ -23,10 +23,14 @@ from training.checkpoint import read_checkpoint
 from training.data.driving_data import DrivingData
 from training.methods.method import Method
 from training.methods.method import TrainingError
+from training.release_weights import load_release
 
 LAST = 'last.ckpt'
 LOGS = 'logs'
 CONFIG = 'config.yaml'
+
+_STATISTICS_IMAGES = 48
+"""Crops on which the batch statistics of a released model are measured."""
 
 
 def fit(
@@ -68,8 +72,9 @@ def fit(
         log_every: steps between rows of ``logs/metrics.csv``.
         keep_best: also keep the checkpoint with the best value of this metric, such as
             ``miou/dark_zurich_val``. Never choose on a test set.
-        initial: checkpoint whose network this training starts from (the papers train on Cityscapes
-            first); ignored when an earlier call is resumed.
+        initial: what this training starts from: a checkpoint (the papers train on Cityscapes
+            first), or the ONNX file of a released model of the same architecture, to adapt it to
+            frames of your own; ignored when an earlier call is resumed.
         resume: go on from ``output/last.ckpt`` if there is one.
         seed: of everything random.
         deterministic: use deterministic algorithms where there are any, warn elsewhere; slower.
@@ -91,7 +96,10 @@ def fit(
     if resumed:
         _check_resumable(method, last)
     elif initial is not None:
-        load_generator(method.generator, initial)
+        if Path(initial).suffix == '.onnx':
+            load_release(method.generator, initial, data.source_images(_STATISTICS_IMAGES))
+        else:
+            load_generator(method.generator, initial)
         if method.self_training is not None:
             method.self_training.begin(method.generator)
     _keep_metrics(output / LOGS)

@@ -57,19 +57,21 @@ Values = dict[str, dict[str, list[float]]]
 
 @dataclass(frozen=True)
 class Run:
-    """One training: base and variant, where to, with what seed."""
+    """One training: base and variant, where from and where to, with what seed."""
 
     recipe: str
     configs: tuple[Path, ...]
+    initial: Path | None
     folder: Path
     steps: int
     seed: int
 
 
 def recipes(
-    base: Path = Path('training/configs/night_student.yaml'),
+    base: list[Path] = [Path('training/configs/night_student.yaml')],  # noqa: B006
     variants: Path = Path('training/configs/recipes'),
     only: list[str] | None = None,
+    initial: Path | None = None,
     output: Path = Path('build/recipes'),
     steps: int = 500,
     seeds: int = 1,
@@ -84,9 +86,11 @@ def recipes(
     too: two labelled nights tell little.
 
     Args:
-        base: config of the recipe.
+        base: configs of the recipe, one put after the other.
         variants: folder of config files, each put after the base.
         only: names of the variants, without suffix; null takes all.
+        initial: checkpoint or released model that every run starts from; null: what the configs
+            name.
         output: folder of the runs, recipes.json, recipes.md and recipes.png.
         steps: optimiser steps of each run.
         seeds: runs of each variant, with seeds 1, 2, ...
@@ -103,7 +107,8 @@ def recipes(
     runs = [
         Run(
             name,
-            (base, found[name]),
+            (*base, found[name]),
+            initial,
             Path(output) / f'{name}_{steps}' / f'seed_{seed}',
             steps,
             seed,
@@ -140,6 +145,7 @@ def _finish(run: Run, threads: int, height: int, width: int, data_root: Path) ->
         fit = ['fit', *configs, '--output', str(run.folder), '--steps', every, '--seed']
         fit += [str(run.seed), '--measure_every', every, '--progress', 'false']
         fit += ['--ema_decay', str(_EMA_DECAY)]
+        fit += ['--initial', str(run.initial)] if run.initial is not None else []
         model = str(run.folder / 'model.onnx')
         size = ['--height', str(height), '--width', str(width), '--data_root', str(data_root)]
         export = ['export', '--checkpoint', str(run.folder / LAST), '--output', model, *size]

@@ -47,7 +47,7 @@ def test_every_variant_and_seed_is_trained_once_and_compared(
 ) -> None:
     output = tmp_path / 'out'
     for _ in range(2):
-        recipes(Path('base.yaml'), variants, None, output, steps=7, seeds=2)
+        recipes([Path('base.yaml')], variants, None, None, output, steps=7, seeds=2)
     fits = [arguments for arguments in calls if arguments[0] == 'fit']
     assert len(fits) == 4
     for arguments in fits:
@@ -62,12 +62,12 @@ def test_every_variant_and_seed_is_trained_once_and_compared(
 
 def test_unknown_variant_names_those_there_are(variants: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no variant \['day'\] .*'night', 'plain'"):
-        recipes(Path('base.yaml'), variants, ['day'], tmp_path)
+        recipes([Path('base.yaml')], variants, ['day'], tmp_path)
 
 
 def test_a_training_that_fails_points_to_its_log(variants: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match='fit ended with 2: see .*log.txt'):
-        recipes(tmp_path / 'missing.yaml', variants, ['plain'], tmp_path / 'out')
+        recipes([tmp_path / 'missing.yaml'], variants, ['plain'], output=tmp_path / 'out')
     [log] = (tmp_path / 'out').rglob('log.txt')
     assert 'missing.yaml' in log.read_text()
 

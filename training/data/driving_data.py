@@ -48,9 +48,12 @@ class DrivingData(Configured, lightning.LightningDataModule):
 
     Args:
         sources: labelled data sets to train on; a set given twice is seen twice an epoch.
+        nights: labelled frames that are dark already (``pseudo_label`` makes labels for them): they
+            are drawn together with the sources and go through their own transform.
         targets: unlabelled day/night pairs, for the methods that adapt; may be empty.
         measuring: labelled data sets by name, measured as training goes and never trained on.
         source_transform: crops and augments a labelled frame.
+        night_transform: the same for ``nights``; None is the source's, which may relight.
         pair_transform: crops a pair.
         batch_size: labelled frames, and pairs, per step.
         workers: loader processes for each kind; 0 loads in the training process.
@@ -61,9 +64,11 @@ class DrivingData(Configured, lightning.LightningDataModule):
     def __init__(
         self,
         sources: list[LabelledSet],
+        nights: list[LabelledSet] | None = None,
         targets: list[PairSet] | None = None,
         measuring: dict[str, LabelledSet] | None = None,
         source_transform: SourceTransform | RelightTransform | None = None,
+        night_transform: SourceTransform | RelightTransform | None = None,
         pair_transform: PairTransform | None = None,
         batch_size: int = 2,
         workers: int = 2,
@@ -71,9 +76,11 @@ class DrivingData(Configured, lightning.LightningDataModule):
     ) -> None:
         super().__init__()
         self.sources = sources
+        self.nights = nights or []
         self.targets = targets or []
         self.measuring = measuring or {}
         self.source_transform = source_transform or SourceTransform()
+        self.night_transform = night_transform or self.source_transform
         self.pair_transform = pair_transform or PairTransform()
         self.batch_size = batch_size
         self.workers = workers
@@ -86,7 +93,10 @@ class DrivingData(Configured, lightning.LightningDataModule):
             DataError: when one is missing, misplaced, or smaller than a batch.
         """
         if stage in (None, 'fit'):
-            self.source = ConcatDataset(self.sources)
+            self.source = ConcatDataset(
+                [Transformed(frames, self.source_transform) for frames in self.sources]
+                + [Transformed(frames, self.night_transform) for frames in self.nights]
+            )
             self._check_enough(self.source, 'labelled frames')
             if self.targets:
                 self.target = ConcatDataset(self.targets)
@@ -102,14 +112,19 @@ class DrivingData(Configured, lightning.LightningDataModule):
                 'lower data.batch_size or add data'
             )
 
+    def source_images(self, count: int) -> Tensor:
+        """Return that many random crops, uint8 [N, 3, h, w], as training sees them."""
+        self.setup('fit')
+        chosen = torch.randperm(len(self.source))[:count].tolist()
+        return torch.stack([self.source[index][0] for index in chosen])
+
     def train_dataloader(self) -> dict[str, DataLoader]:
         """Return the loaders that together yield a :data:`Batch`; the shorter starts over."""
         sampler = None
         if self.rare_class_temperature is not None:
-            presence = class_presence(self.sources)
+            presence = class_presence([*self.sources, *self.nights])
             sampler = RareClassSampler(presence, self.rare_class_temperature)
-        source = Transformed(self.source, self.source_transform)
-        loaders = {'source': self._train_loader(source, sampler)}
+        loaders = {'source': self._train_loader(self.source, sampler)}
         if self.targets:
             loaders['target'] = self._train_loader(Transformed(self.target, self.pair_transform))
         return loaders

@@ -106,6 +106,7 @@ class LabelledFrames(LabelledSet):
     Args:
         root: folder with ``images/`` and ``labels/`` or ``teacher_labels/``.
         cache: keep decoded frames in memory.
+        labels: folder of the labels, where they are elsewhere.
         extra_labels: label values above 18 that this folder uses on purpose.
         hold_out: leave out every n-th frame, so that something unseen is left to calibrate with; 0
             leaves none out.
@@ -116,11 +117,15 @@ class LabelledFrames(LabelledSet):
         self,
         root: str | Path,
         cache: bool = True,
+        labels: str | Path | None = None,
         extra_labels: tuple[int, ...] = (),
         hold_out: int = 0,
         held_out: bool = False,
     ) -> None:
         super().__init__(root, cache)
+        self.label_folders = (
+            [Path(labels)] if labels is not None else [self.root / name for name in LABEL_FOLDERS]
+        )
         self.extra_labels = tuple(extra_labels)
         self.hold_out = hold_out
         self.held_out = held_out
@@ -146,11 +151,11 @@ class LabelledFrames(LabelledSet):
         return [LabelledFile(image.stem, image, self._label_of(image)) for image in images]
 
     def _label_of(self, image: Path) -> Path:
-        for folder in LABEL_FOLDERS:
-            label = self.root / folder / f'{image.stem}.png'
+        for folder in self.label_folders:
+            label = folder / f'{image.stem}.png'
             if label.is_file():
                 return label
         raise DataError(
             f'{image} has no label: expected {image.stem}.png in '
-            + ' or '.join(str(self.root / folder) for folder in LABEL_FOLDERS)
+            + ' or '.join(str(folder) for folder in self.label_folders)
         )

@@ -39,6 +39,20 @@ def test_batches_with_pairs(mini_data: Callable[..., DrivingData]) -> None:
     assert night.float().mean() < day.float().mean()
 
 
+def test_nights_are_not_relit(mini_data: Callable[..., DrivingData], mini_root: Path) -> None:
+    data = mini_data(
+        sources=[LabelledFrames(mini_root / 'campus_day')],
+        nights=[LabelledFrames(mini_root / 'roadscene_day')],
+        source_transform=lambda sample: (torch.zeros(3, 8, 8), torch.zeros(8, 8)),
+        night_transform=lambda sample: (torch.ones(3, 8, 8), torch.ones(8, 8)),
+        batch_size=1,
+    )
+    data.setup('fit')
+    seen = [int(image.max()) for image, _ in data.train_dataloader()['source']]
+    assert sorted(seen) == [0, 1]
+    assert data.source_images(2).shape == (2, 3, 8, 8)
+
+
 def test_measuring_frames_are_whole_and_in_order(mini_data: Callable[..., DrivingData]) -> None:
     data = mini_data()
     data.setup('validate')

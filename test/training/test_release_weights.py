@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from models.generator import Generator
+from models.lite_student import LiteStudent
+from models.released_form import ReleasedForm
+from nightseg_ros.core.model import IMAGE
+from training.checkpoint import CheckpointError
+from training.data.driving_data import DrivingData
+from training.release_weights import load_release
+
+onnxruntime = pytest.importorskip('onnxruntime')
+
+ROOT = Path(__file__).parents[2]
+RELEASED = ROOT / 'models/released/student_384x640.onnx'
+
+
+@pytest.fixture(scope='module')
+def images(mini_data: Callable[..., DrivingData]) -> torch.Tensor:
+    """Return crops as training sees them."""
+    return mini_data().source_images(4)
+
+
+@pytest.fixture(scope='module')
+def loaded(images: torch.Tensor) -> Generator:
+    """Return a network with the weights of the released model."""
+    generator = Generator(LiteStudent())
+    load_release(generator, RELEASED, images)
+    return generator
+
+
+def test_the_network_computes_what_the_file_does(loaded: Generator) -> None:
+    form = ReleasedForm(loaded.net, loaded.mean, loaded.std).eval()
+    frame = torch.randint(256, (1, 384, 640, 3), dtype=torch.uint8)
+    session = onnxruntime.InferenceSession(str(RELEASED))
+    labels, _, exposure = session.run(None, {IMAGE: frame.numpy()})
+    with torch.inference_mode():
+        ours = form(frame)
+    assert (ours[0].numpy() == labels).mean() > 0.999
+    assert abs(ours[2].numpy().astype(int) - exposure).max() <= 1
+
+
+def test_batch_norms_are_ready_to_train(loaded: Generator, images: torch.Tensor) -> None:
+    with torch.no_grad():
+        by_running = loaded.eval()(images).segmentation.logits
+        by_batch = loaded.train()(images).segmentation.logits
+    loaded.eval()
+    # Of the images that the statistics come from, a batch has the very same ones.
+    assert torch.allclose(by_running, by_batch, atol=0.05)
+    variances = [m.running_var for m in loaded.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert max(float(v.std()) for v in variances) > 0.1
+
+
+def test_another_architecture_is_refused(images: torch.Tensor) -> None:
+    with pytest.raises(CheckpointError, match='another architecture than LiteStudent'):
+        load_release(Generator(LiteStudent(width=32)), RELEASED, images)
+
+
+def test_a_file_that_is_no_model_is_refused(images: torch.Tensor, tmp_path: Path) -> None:
+    path = tmp_path / 'x.onnx'
+    path.write_bytes(b'no model')
+    with pytest.raises(CheckpointError, match=r'x\.onnx'):
+        load_release(Generator(LiteStudent()), path, images)
+
+
+def test_another_network_of_the_same_shapes_is_refused(
+    images: torch.Tensor, tmp_path: Path
+) -> None:
+    proto = onnx.load(str(RELEASED))
+    for node in proto.graph.node:
+        if node.op_type == 'Clip':  # no longer ReLU6
+            node.op_type = 'HardSwish'
+            del node.input[1:]
+    path = tmp_path / 'x.onnx'
+    onnx.save(proto, str(path))
+    with pytest.raises(CheckpointError, match='agree on .* not the same network'):
+        load_release(Generator(LiteStudent()), path, images)

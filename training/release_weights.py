@@ -1,0 +1,138 @@
+"""Start from a released model: its ONNX file back into the network that can be trained.
+
+The export folds every batch norm into the convolution before it, where gradients no longer see it
+apart. Here it is put back: its statistics are measured anew on images, and its scale and shift
+chosen so that the network computes what the file does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor
+from torch import nn
+
+from models.generator import Generator
+from models.released_form import ReleasedForm
+from models.segmentation_output import resize
+from nightseg_ros.core.model import ModelError
+from nightseg_ros.core.model import load_model
+from nightseg_ros.core.segmenter import Segmenter
+from training.checkpoint import CheckpointError
+
+MIN_AGREEMENT = 0.99
+"""Share of a frame's pixels on which the network must agree with the file it was loaded from."""
+
+
+@torch.no_grad()
+def load_release(generator: Generator, path: Path, images: Tensor) -> None:
+    """Load the weights of a released model into the generator it was exported from.
+
+    Args:
+        generator: of the architecture that the file holds, without relighting; changed in place
+            and left in eval mode.
+        path: of an ONNX file in 32 bit floats, such as models/released/student_384x640.onnx.
+        images: uint8 [N, 3, H, W], as the network is to be trained on: batch statistics are
+            measured on them. A few dozen will do.
+
+    Raises:
+        CheckpointError: when the file is no released model, or one of another architecture.
+    """
+    try:
+        load_model(path)
+        folded = _convolutions(onnx.load(str(path)))
+    except (ModelError, OSError, KeyError) as error:
+        raise CheckpointError(f'{path}: {error}') from error
+    generator.eval()
+    layers = _layers(generator, images[:1])
+    shapes = [tuple(conv.weight.shape) for conv, _ in layers]
+    if shapes != [weight.shape for weight, _ in folded]:
+        raise CheckpointError(
+            f'{path} holds another architecture than {type(generator.net).__name__} as configured, '
+            'or one that is quantised: give the 32 bit file and the net it was exported from '
+            '(the recipe is in its metadata)'
+        )
+    for (conv, norm), (weight, bias) in zip(layers, folded, strict=True):
+        conv.weight.copy_(torch.from_numpy(weight))
+        shift = torch.from_numpy(bias)
+        if norm is None:
+            conv.bias.copy_(shift)
+        else:
+            _unfold(norm, shift)
+    # One after the other: a norm's input is what the file computes only once those before are set.
+    hooks = [norm.register_forward_pre_hook(_set_statistics) for _, norm in layers if norm]
+    try:
+        generator(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    _check(generator, path, images[:1])
+
+
+def _check(generator: Generator, path: Path, image: Tensor) -> None:
+    """Refuse a network that does not compute what the file does."""
+    segmenter = Segmenter.load(path, 'onnxruntime')
+    model = segmenter.backend.model
+    frame = resize(image.float(), (model.height, model.width)).round().to(torch.uint8)
+    frame = frame.permute(0, 2, 3, 1).contiguous()
+    expected = segmenter.backend.infer(frame.numpy()).labels
+    released = ReleasedForm(generator.net, generator.mean, generator.std).eval()
+    agreement = float((released(frame)[0][0].numpy() == expected).mean())
+    segmenter.close()
+    if agreement < MIN_AGREEMENT:
+        raise CheckpointError(
+            f'{path} and {type(generator.net).__name__} agree on {agreement:.1%} of a frame: their '
+            'convolutions have the same shapes, but they are not the same network'
+        )
+
+
+def _convolutions(model: onnx.ModelProto) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return weight and bias of every convolution, in the order in which they are computed."""
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    return [
+        (values[node.input[1]].copy(), values[node.input[2]].copy())
+        for node in model.graph.node
+        if node.op_type == 'Conv'
+    ]
+
+
+def _layers(generator: Generator, image: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d | None]]:
+    """Return every convolution and the batch norm after it, in the order they are computed in."""
+    layers: list[tuple[nn.Conv2d, nn.BatchNorm2d | None]] = []
+
+    def called(module: nn.Module, *_: Any) -> None:
+        if isinstance(module, nn.Conv2d):
+            layers.append((module, None))
+        else:
+            layers[-1] = (layers[-1][0], module)
+
+    found = [m for m in generator.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
+    hooks = [module.register_forward_hook(called) for module in found]
+    try:
+        generator(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return layers
+
+
+def _unfold(norm: nn.BatchNorm2d, shift: Tensor) -> None:
+    """Make a batch norm add a shift and do nothing else."""
+    norm.running_mean.zero_()
+    norm.running_var.fill_(1 - norm.eps)
+    norm.weight.fill_(1)
+    norm.bias.copy_(shift)
+
+
+def _set_statistics(norm: nn.BatchNorm2d, inputs: tuple[Tensor]) -> None:
+    """Take over the statistics of the input, and undo them in scale and shift."""
+    var, mean = torch.var_mean(inputs[0], dim=(0, 2, 3), correction=0)
+    norm.bias.add_(mean)
+    norm.weight.copy_((var + norm.eps).sqrt())
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(var)
