@@ -84,7 +84,9 @@ def calibrate(
     saved = read_checkpoint(checkpoint)
     method = load_method(checkpoint)
     method.to('cuda' if torch.cuda.is_available() else 'cpu')
-    sets = [LabelledFrames(f, cache=False, hold_out=hold_out, held_out=True) for f in folders]
+    sets = [
+        LabelledFrames(f, cache=False, mend=True, hold_out=hold_out, held_out=True) for f in folders
+    ]
     samples = [frames[index] for frames in sets for index in range(len(frames))]
     if not samples:
         raise DataError(f'no frame is held out of {[str(f) for f in folders]}: lower hold_out')

@@ -24,6 +24,7 @@ from training.data.frames import check_same_size
 from training.data.frames import list_images
 from training.data.frames import read_labels
 from training.data.frames import read_rgb
+from training.data.sky import mend_sky
 
 LABEL_FOLDERS = ('labels', 'teacher_labels')
 
@@ -85,9 +86,13 @@ class LabelledSet(Configured, Dataset, ABC):
         image = read_rgb(self.files[index].image)
         labels = self.read_labels(index)
         check_same_size(image, labels, self.files[index].labels)
-        sample = Sample(image, labels)
+        sample = self.prepare(Sample(image, labels))
         if self._cache is not None:
             self._cache[index] = sample
+        return sample
+
+    def prepare(self, sample: Sample) -> Sample:
+        """Return a decoded frame as it is used: as it is, unless overridden."""
         return sample
 
     def read_labels(self, index: int) -> NDArray[np.uint8]:
@@ -108,6 +113,7 @@ class LabelledFrames(LabelledSet):
         cache: keep decoded frames in memory.
         labels: folder of the labels, where they are elsewhere.
         extra_labels: label values above 18 that this folder uses on purpose.
+        mend: put right the sky that a teacher's labels deny (:func:`training.data.sky.mend_sky`).
         hold_out: leave out every n-th frame, so that something unseen is left to calibrate with; 0
             leaves none out.
         held_out: be those left out instead.
@@ -119,6 +125,7 @@ class LabelledFrames(LabelledSet):
         cache: bool = True,
         labels: str | Path | None = None,
         extra_labels: tuple[int, ...] = (),
+        mend: bool = False,
         hold_out: int = 0,
         held_out: bool = False,
     ) -> None:
@@ -127,6 +134,7 @@ class LabelledFrames(LabelledSet):
             [Path(labels)] if labels is not None else [self.root / name for name in LABEL_FOLDERS]
         )
         self.extra_labels = tuple(extra_labels)
+        self.mend = mend
         self.hold_out = hold_out
         self.held_out = held_out
 
@@ -134,6 +142,12 @@ class LabelledFrames(LabelledSet):
     def valid_labels(self) -> Collection[int]:
         """TrainIds and what this folder has on top."""
         return TRAIN_IDS | {*self.extra_labels}
+
+    def prepare(self, sample: Sample) -> Sample:
+        """Return a decoded frame, its labels mended if they are to be."""
+        if not self.mend:
+            return sample
+        return Sample(sample.image, mend_sky(sample.image, sample.labels))
 
     def list_files(self) -> list[LabelledFile]:
         """Return the images by name, each with its label.
