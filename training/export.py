@@ -138,9 +138,11 @@ def export(
 def training_stages(checkpoint: Path) -> list[dict[str, Any]]:
     """Return the options of every training that led to a checkpoint, the first stage first.
 
-    Found in the ``config.yaml`` that :func:`fit` leaves beside its checkpoints; where there is
-    none, nothing is known.
+    Found in the ``config.yaml`` that :func:`fit` leaves beside its checkpoints, and in the metadata
+    of a released model that a training started from; where there is none, nothing is known.
     """
+    if checkpoint.suffix == '.onnx':
+        return json.loads(load_model(checkpoint).card.get('training', '[]'))
     path = checkpoint.parent / CONFIG
     if not path.is_file():
         return []

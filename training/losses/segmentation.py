@@ -66,6 +66,27 @@ def segmentation_loss(
     return loss / total.where(total > 0, 1.0)
 
 
+def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return soft Dice over the batch, mean over the classes in its labels; 0 without labels.
+
+    Every class counts alike, however few its pixels are, as in the mean IoU (Milletari et al.,
+    "V-Net", 2016, equation 3, without squares).
+
+    Args:
+        logits: [N, K, h, w].
+        labels: int64 [N, h, w], 255 = ignore.
+    """
+    valid = labels != UNLABELLED
+    likelihood = logits.softmax(dim=1) * valid.unsqueeze(1)
+    truth = labels.where(valid, 0)
+    present = torch.bincount(labels[valid], minlength=logits.shape[1]).float()
+    hit = likelihood.gather(1, truth.unsqueeze(1)).squeeze(1)
+    both = torch.zeros_like(present).index_add(0, truth.flatten(), hit.flatten())
+    dice = 2 * both / (likelihood.sum(dim=(0, 2, 3)) + present).clamp(min=1)
+    seen = present > 0
+    return ((1 - dice) * seen).sum() / seen.sum().clamp(min=1)
+
+
 def pixel_weighted_loss(logits: Tensor, labels: Tensor, pixel_weights: Tensor) -> Tensor:
     """Return cross entropy weighted pixel by pixel, mean over all pixels (DACS; Bi-Mix's code).
 

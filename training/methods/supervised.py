@@ -28,6 +28,7 @@ class Supervised(Method):
         detail_weight: weight of the detail branch's cross entropy.
         boundary_weight: weight of the boundary loss.
         exposure_weight: weight of the exposure loss.
+        dice_weight: weight of the Dice loss beside the cross entropy; 0 leaves it out.
         loss_stride: the loss is taken on every n-th pixel of labels and upsampled logits.
         gradient_clip: largest norm of the gradient.
         measure_size: height and width at which frames are measured, that of the released model.
@@ -43,6 +44,7 @@ class Supervised(Method):
         detail_weight: float = 0.4,
         boundary_weight: float = 5.0,
         exposure_weight: float = 0.5,
+        dice_weight: float = 0.0,
         loss_stride: int = 2,
         gradient_clip: float | None = 1.0,
         measure_size: tuple[int, int] | None = (384, 640),
@@ -61,6 +63,7 @@ class Supervised(Method):
         self.detail_weight = detail_weight
         self.boundary_weight = boundary_weight
         self.exposure_weight = exposure_weight
+        self.dice_weight = dice_weight
         self.loss_stride = loss_stride
 
     def terms(self, batch: Batch) -> Iterator[Terms]:
@@ -77,11 +80,15 @@ class Supervised(Method):
         """Return the losses of the three branches against trainIds int64 [N, H, W]."""
         stride = self.loss_stride
         targets = labels[:, stride // 2 :: stride, stride // 2 :: stride]
-        return {
+        terms = {
             'segmentation': self.segmentation_loss(output.logits, targets),
             'detail': self.detail_weight * self.segmentation_loss(output.detail_logits, targets),
             'boundary': self.boundary_weight * boundary_term(output.boundary_logits, labels),
         }
+        if self.dice_weight:
+            logits = self.upsample(output.logits, targets.shape[-2:])
+            terms['dice'] = self.dice_weight * losses.dice_loss(logits, targets)
+        return terms
 
 
 def boundary_term(logits: Tensor, labels: Tensor) -> Tensor:

@@ -184,3 +184,32 @@ def test_pixel_weighted_loss_by_hand() -> None:
     weights = torch.tensor([[[1.0, 0.5, 1.0, 0.0]]])
     got = losses.pixel_weighted_loss(logits, labels, weights)
     assert got.item() == pytest.approx(1.5 * math.log(19) / 4, rel=1e-5)
+
+
+def test_dice_loss_by_hand() -> None:
+    # Two pixels of class 0 at likelihoods .9 and .5, one of class 1 at .5, one that is ignored.
+    likelihood = torch.tensor([[0.9, 0.5, 0.5, 0.1], [0.1, 0.5, 0.5, 0.9]])
+    logits = likelihood.log().view(1, 2, 1, 4)
+    labels = torch.tensor([[[0, 0, 1, 255]]])
+    first = 2 * (0.9 + 0.5) / (1.9 + 2)
+    second = 2 * 0.5 / (1.1 + 1)
+    expected = 1 - (first + second) / 2
+    assert losses.dice_loss(logits, labels).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_dice_loss_counts_classes_alike_and_ignores_absent_ones() -> None:
+    logits = torch.full((1, 19, 4, 4), -20.0)
+    labels = torch.zeros(1, 4, 4, dtype=torch.int64)
+    labels[0, 0, 0] = 18  # one pixel of sixteen
+    logits[0, 0] = 20.0  # all road: half of the classes are missed
+    assert losses.dice_loss(logits, labels).item() == pytest.approx(0.5, abs=0.05)
+    logits.zero_().scatter_(1, labels.unsqueeze(1), 40.0)
+    assert losses.dice_loss(logits, labels).item() == pytest.approx(0.0, abs=1e-5)
+
+
+def test_dice_loss_of_nothing_labelled_is_zero() -> None:
+    logits = torch.randn(1, 19, 2, 2, requires_grad=True)
+    loss = losses.dice_loss(logits, torch.full((1, 2, 2), 255))
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad.isfinite().all()
