@@ -47,12 +47,14 @@ class Relight(Configured):
         brightness: range of the mean display brightness that the camera's exposure aims at.
         haze: probability of a luminous veil (mist, a dirty lens, internal reflections).
         noise: upper bound of the sensor noise's standard deviation at black, in display units.
+        cast: how far the camera's white balance errs: of red against blue, in natural logarithms.
     """
 
     ambient: tuple[float, float] = (0.004, 0.12)
     brightness: tuple[float, float] = (0.04, 0.32)
     haze: float = 0.3
     noise: float = 0.05
+    cast: float = 0.35
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Return the frame at night, labels unchanged."""
@@ -64,7 +66,7 @@ class Relight(Configured):
         sources = _light_sources(labels, rng)
         scene = scene + sources * np.float32(rng.uniform(1.0, 6.0))
         scene = _bloom(scene, rng)
-        scene = scene * _white_balance(rng)
+        scene = scene * _white_balance(self.cast, rng)
         display = self._expose(scene, rng)
         if rng.random() < self.haze:
             display = _veil(display, rng)
@@ -253,9 +255,9 @@ def _bloom(scene: Array, rng: np.random.Generator) -> Array:
     return scene + cv2.resize(glare, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def _white_balance(rng: np.random.Generator) -> Array:
+def _white_balance(cast: float, rng: np.random.Generator) -> Array:
     """Return a colour cast: cameras neither agree nor succeed at night."""
-    temperature = rng.uniform(-0.35, 0.35)
+    temperature = rng.uniform(-cast, cast)
     green = rng.uniform(-0.1, 0.2)
     return np.exp(np.array([temperature, green, -temperature], np.float32))
 

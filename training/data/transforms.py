@@ -136,6 +136,8 @@ class RelightTransform(Configured):
         relight: the night model.
         style: of real night frames, given to day and relit frames alike; None leaves them.
         scale: range of the share of the frame's area that a crop shows.
+        grey: probability of a frame without colours, so that shapes count, too: a night sky is not
+            blue.
     """
 
     def __init__(
@@ -145,6 +147,7 @@ class RelightTransform(Configured):
         relight: Relight | None = None,
         style: NightStyle | None = None,
         scale: tuple[float, float] = (0.2, 1.0),
+        grey: float = 0.0,
     ) -> None:
         self.geometry = v2.Compose(
             [
@@ -154,7 +157,12 @@ class RelightTransform(Configured):
                 v2.RandomHorizontalFlip(),
             ]
         )
-        self.color = v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.03)
+        self.color = v2.Compose(
+            [
+                v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.03),
+                v2.RandomGrayscale(grey),
+            ]
+        )
         self.relight_probability = relight_probability
         self.relight = relight or Relight()
         self.style = style
