@@ -20,6 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from training.checkpoint import load_generator
 from training.checkpoint import load_strictly
 from training.checkpoint import read_checkpoint
+from training.curves import CurvesPicture
 from training.data.driving_data import DrivingData
 from training.methods.method import Method
 from training.methods.method import TrainingError
@@ -63,9 +64,9 @@ def fit(
     Args:
         data: what to train on and where it is.
         method: the networks, the losses, the optimisers.
-        output: folder for checkpoints (``last.ckpt``) and ``logs/metrics.csv``; the metrics of
-            earlier calls are kept beside it as ``metrics-1.csv`` and so on. ``config.yaml`` there
-            repeats the training: ``fit --config OUTPUT/config.yaml``.
+        output: folder for checkpoints (``last.ckpt``), ``curves.png`` and ``logs/metrics.csv``; the
+            metrics of earlier calls are kept beside it as ``metrics-1.csv`` and so on.
+            ``config.yaml`` there repeats the training: ``fit --config OUTPUT/config.yaml``.
         steps: optimiser steps in all.
         measure_every: steps between measurements.
         checkpoint_every: steps between checkpoints: the most that a kill can cost.
@@ -171,6 +172,7 @@ def _callbacks(
     callbacks: list[Callback] = [
         *([RichProgressBar(refresh_rate=5)] if progress else []),
         LearningRateMonitor(),
+        CurvesPicture(output / LOGS, output / 'curves.png'),
         StateCheckpoint(
             dirpath=output,
             filename='step-{step:06d}',

@@ -37,7 +37,8 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def test_writes_checkpoints_and_metrics(trained: Path) -> None:
     files = sorted(str(path.relative_to(trained)) for path in trained.rglob('*') if path.is_file())
-    assert files == ['config.yaml', 'last.ckpt', 'logs/metrics.csv', 'step-000004.ckpt']
+    expected = ['config.yaml', 'curves.png', 'last.ckpt', 'logs/metrics.csv', 'step-000004.ckpt']
+    assert files == expected
     for row in rows(trained / 'logs' / 'metrics.csv'):
         for name in MEASURING_SETS:
             assert 0 <= float(row[f'miou/{name}']) <= 1
