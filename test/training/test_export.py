@@ -26,6 +26,7 @@ from training.evaluation.measure import MEASURING_SETS
 from training.export import ExportError
 from training.export import check_parity
 from training.export import export
+from training.export import training_stages
 from training.methods.supervised import Supervised
 
 onnxruntime = pytest.importorskip('onnxruntime')
@@ -186,3 +187,15 @@ def test_cli_exits_2_on_bad_options(
         cli.main()
     assert error.value.code == 2
     assert option[0].lstrip('-') in capsys.readouterr().err
+
+
+def test_stages_before_a_release_are_those_in_its_card(tmp_path: Path) -> None:
+    release = ROOT / 'models/released/student_384x640.onnx'
+    before = training_stages(release)
+    assert before
+    assert all(stage['steps'] > 0 for stage in before)
+    (tmp_path / 'config.yaml').write_text(f'initial: {release}\nsteps: 7\n')
+    assert training_stages(tmp_path / 'last.ckpt') == [
+        *before,
+        {'initial': str(release), 'steps': 7},
+    ]

@@ -193,3 +193,15 @@ def test_no_rim_of_daylight_remains_where_labels_end_beside_the_sky(day: Sample)
 
 def test_without_sky_nothing_is(day: Sample) -> None:
     assert not sky_share(day.image, np.zeros_like(day.labels)).any()
+
+
+def test_casts_are_as_strong_as_they_are_allowed_to_be(day: Sample) -> None:
+    def spread(cast: float) -> float:
+        nights = [
+            Relight(cast=cast, haze=0, noise=0)(day, np.random.default_rng(seed)).image
+            for seed in range(12)
+        ]
+        ratios = [float(night[..., 0].mean() / night[..., 2].mean()) for night in nights]
+        return max(ratios) / min(ratios)
+
+    assert spread(0.0) < spread(0.7)

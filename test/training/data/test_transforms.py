@@ -88,3 +88,10 @@ def test_frame_itself_is_not_changed(day: Sample) -> None:
     transformed(day, 0, 1.0)
     np.testing.assert_array_equal(day.image, before[0])
     np.testing.assert_array_equal(day.labels, before[1])
+
+
+def test_frames_without_colours_are_grey(day: Sample) -> None:
+    torch.manual_seed(0)
+    image, _ = RelightTransform((64, 128), 0.0, grey=1.0)(day)
+    assert torch.equal(image[0], image[1])
+    assert torch.equal(image[1], image[2])
