@@ -51,8 +51,9 @@ lint: $(READY)
 # Goes on from the last checkpoint when interrupted.
 train-release: $(READY)
 	$(BIN)/python -m training fit --config $(NIGHT).yaml
-	$(BIN)/python -m training fit --config $(NIGHT).yaml --config $(NIGHT)_selftrain.yaml
-	$(BIN)/python -m training calibrate build/training/night_student_selftrain/last.ckpt
+	$(BIN)/python -m training pseudo_label '[build/training/night_student/last.ckpt]'
+	$(BIN)/python -m training fit --config $(NIGHT).yaml --config $(NIGHT)_nights.yaml
+	$(BIN)/python -m training calibrate build/training/night_student_nights/last.ckpt
 	$(BIN)/python -m training export --output $(RELEASED)_384x640.onnx --height 384 --width 640
 	$(BIN)/python -m training export --output $(RELEASED)_512x1024.onnx --height 512 --width 1024
 	$(BIN)/python -m training quantize --model $(RELEASED)_384x640.onnx

@@ -58,7 +58,7 @@ class ExportError(ValueError):
 
 
 def export(
-    checkpoint: Path = Path('build/training/night_student_selftrain/calibrated.ckpt'),
+    checkpoint: Path = Path('build/training/night_student_nights/calibrated.ckpt'),
     output: Path = Path('models/released/student_384x640.onnx'),
     height: int = 384,
     width: int = 640,

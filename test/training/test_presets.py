@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 from statistics import mean
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -19,7 +22,7 @@ from training.methods.source_only import SourceOnly
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'training' / 'configs'
 OVERLAY = CONFIGS / 'shared_frames.yaml'
-PARTS = ('shared_frames', 'with_cityscapes', 'night_student_selftrain')
+PARTS = ('shared_frames', 'with_cityscapes', 'night_student_nights')
 PRESETS = sorted(path.stem for path in CONFIGS.glob('*.yaml') if path.stem not in PARTS)
 
 STUDENT = 'models.student.Student'
@@ -135,22 +138,30 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
     assert all(torch.isfinite(value).all() for value in checkpoint['state_dict'].values())
 
 
-@pytest.mark.usefixtures('shared_data')
-def test_second_stage_of_the_release_learns_from_real_nights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_second_stage_of_the_release_learns_from_labelled_nights(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    stages = [CONFIGS / 'night_student.yaml', CONFIGS / 'night_student_selftrain.yaml']
-    crop = '{crop: [64, 96], scale: [0.2, 0.3], resize: null}'
+    nights, labels = shared_data / 'roadscene_night', tmp_path / 'labels'
+    labels.mkdir()
+    for image in (nights / 'images').iterdir():
+        height, width = cv2.imread(str(image)).shape[:2]
+        cv2.imwrite(str(labels / f'{image.stem}.png'), np.zeros((height, width), np.uint8))
+    frames = {
+        'class_path': 'LabelledFrames',
+        'init_args': {'root': str(nights), 'labels': str(labels)},
+    }
+    stages = [CONFIGS / 'night_student.yaml', CONFIGS / 'night_student_nights.yaml']
     arguments = [
         *(part for path in stages for part in ('--config', str(path))),
         *TINY['night_student'],
         *('--initial', 'null', '--data.measuring', '{}', '--data.workers', '0'),
-        *('--data.source_transform.crop', '[64, 96]', '--data.pair_transform', crop),
+        *('--data.nights', json.dumps([frames]), '--data.rare_class_temperature', 'null'),
+        *('--data.source_transform.crop', '[64, 96]', '--data.night_transform.crop', '[64, 96]'),
         *('--data.batch_size', '2', '--steps', '3', '--log_every', '1'),
-        *('--output', str(tmp_path), '--progress', 'false'),
+        *('--output', str(tmp_path / 'out'), '--progress', 'false'),
     ]
     assert run(*arguments) == 0
-    with (tmp_path / 'logs' / 'metrics.csv').open() as file:
+    with (tmp_path / 'out' / 'logs' / 'metrics.csv').open() as file:
         rows = list(csv.DictReader(file))
-    assert [float(row['loss/self_training/mix']) > 0 for row in rows if row['loss']] == [True] * 3
+    assert [float(row['loss/dice']) > 0 for row in rows if row['loss']] == [True] * 3

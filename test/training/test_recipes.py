@@ -12,7 +12,7 @@ from training.methods.method import TrainingError
 from training.recipes import COLUMNS
 from training.recipes import recipes
 
-ROOT = Path(__file__).parents[2]
+CONFIGS = Path(__file__).parents[2] / 'training/configs'
 
 
 @pytest.fixture
@@ -72,10 +72,26 @@ def test_a_training_that_fails_points_to_its_log(variants: Path, tmp_path: Path)
     assert 'missing.yaml' in log.read_text()
 
 
-@pytest.mark.parametrize('path', sorted((ROOT / 'training/configs/recipes').glob('*.yaml')))
-def test_variants_of_the_repository_are_options_of_fit(path: Path) -> None:
+@pytest.mark.parametrize(
+    ('stages', 'path'),
+    [
+        (stages, path)
+        for folder, stages in (
+            ('recipes', ['night_student']),
+            ('recipes_nights', ['night_student', 'night_student_nights']),
+        )
+        for path in sorted((CONFIGS / folder).glob('*.yaml'))
+    ],
+    ids=lambda value: value.stem if isinstance(value, Path) else str(len(value)),
+)
+def test_variants_of_the_repository_are_options_of_fit(stages: list[str], path: Path) -> None:
     from training.__main__ import make_parser
 
-    base = ROOT / 'training/configs/night_student.yaml'
-    config = make_parser().parse_args(['fit', '--config', str(base), '--config', str(path)])
-    assert config.fit.method.class_path.endswith('Supervised')
+    files = [*(CONFIGS / f'{stage}.yaml' for stage in stages), path]
+    options = [part for file in files for part in ('--config', str(file))]
+    config = make_parser().parse_args(['fit', *options])
+    method = config.fit.method
+    expected = path.stem.split('_')[0]
+    known = {'dannet': 'DANNet', 'bimix': 'BiMix'}
+    assert method.class_path.rsplit('.', 1)[1] == known.get(expected, 'Supervised')
+    assert method.init_args.net.class_path.endswith('LiteStudent')
