@@ -20,6 +20,8 @@ from nightseg_ros.core.backends import Backend
 from nightseg_ros.core.backends import BackendOptions
 from nightseg_ros.core.backends import Started
 from nightseg_ros.core.backends import load_backend_class
+from nightseg_ros.core.backends.openvino import computes_bfloat16
+from nightseg_ros.core.model import BF16
 from nightseg_ros.core.model import FP16
 from nightseg_ros.core.model import FP32
 from nightseg_ros.core.model import INT8
@@ -150,9 +152,9 @@ def quantize(
         'min_agreement': min_agreement,
     }
     measured: dict[tuple[str, str], Measured] = {}
-    for runtime in (REFERENCE_RUNTIME, 'openvino'):
-        console.print(f'measuring {FP32} in {runtime}')
-        measured[FP32, runtime] = _measure(source, runtime, root, frames, expected)
+    for precision, runtime in _without_a_file():
+        console.print(f'measuring {precision} in {runtime}')
+        measured[precision, runtime] = _measure(source, runtime, root, frames, expected, precision)
     baseline = measured[FP32, REFERENCE_RUNTIME].metrics
     with tempfile.TemporaryDirectory(dir=source.path.parent, prefix='.quantize-') as folder:
         drafts = []
@@ -234,16 +236,27 @@ def _make_int8(
     return Variant(to_int8(proto, ranges[best], kept, float_weights), recipe)
 
 
-def _load_backend(model: Model, runtime: str) -> Backend:
-    """Return a backend that runs exactly this file, whatever precision it is in."""
-    options = BackendOptions(precision=model.precision)
+def _without_a_file() -> list[tuple[str, str]]:
+    """Return the precisions and runtimes that run the FP32 file on this processor."""
+    found = [(FP32, REFERENCE_RUNTIME), (FP32, 'openvino')]
+    return [*found, (BF16, 'openvino')] if computes_bfloat16() else found
+
+
+def _load_backend(model: Model, runtime: str, precision: str | None = None) -> Backend:
+    """Return a backend that runs exactly this file, in the precision it is in or another."""
+    options = BackendOptions(precision=precision or model.precision)
     return load_backend_class(runtime)(model, options, lambda _: None)
 
 
 def _measure(
-    model: Model, runtime: str, root: Path, frames: NightFrames, expected: Sequence[Masks]
+    model: Model,
+    runtime: str,
+    root: Path,
+    frames: NightFrames,
+    expected: Sequence[Masks],
+    precision: str | None = None,
 ) -> Measured:
-    backend = _load_backend(model, runtime)
+    backend = _load_backend(model, runtime, precision)
     found = agreement(backend_masks(backend, frames.held_out), expected)
     metrics = measure(Segmenter(Started(backend, reason='', self_check='')), root)
     backend.close()
@@ -320,6 +333,8 @@ def _time(
             for model in models
             if model is source or runtime in RUNTIMES[model.precision]
         }
+        if (BF16, runtime) in _without_a_file():
+            backends[BF16] = _load_backend(source, runtime, BF16)
         times[runtime] = time_interleaved(backends, frames.held_out[0], rounds)
         for backend in backends.values():
             backend.close()
@@ -347,7 +362,7 @@ def _report(
     rows = []
     for (precision, runtime), found in measured.items():
         path = source.path
-        if precision != FP32:
+        if precision in RUNTIMES:
             path = path.with_name(f'{source.name}_{precision}.onnx')
         rows.append(
             {

@@ -21,8 +21,11 @@ EXPOSURE = 'exposure'
 
 FP32 = 'fp32'
 FP16 = 'fp16'
+BF16 = 'bf16'
 INT8 = 'int8'
-PRECISIONS = (FP32, FP16, INT8)
+PRECISIONS = (FP32, FP16, BF16, INT8)
+"""What a network may be computed in. BF16 has no file of its own: a processor that knows bfloat16
+computes the FP32 file in it."""
 
 
 class ModelError(ValueError):
@@ -116,7 +119,9 @@ def load_model(path: str | Path | None = None) -> Model:
 
 
 def variant(model: Model, precision: str) -> Model | None:
-    """Return the model's FP16 or INT8 file, which ``python -m training quantize`` wrote beside it.
+    """Return the file that a precision runs: FP16 and INT8 have one of their own beside the model.
+
+    ``python -m training quantize`` writes these; BF16 runs the FP32 file.
 
     Args:
         model: an FP32 model, or already one of this precision.
@@ -128,7 +133,7 @@ def variant(model: Model, precision: str) -> Model | None:
     Raises:
         ModelError: the file is corrupt or was made from other weights.
     """
-    if model.precision == precision:
+    if model.precision == (FP32 if precision == BF16 else precision):
         return model
     path = model.path.with_name(f'{model.name}_{precision}.onnx')
     if model.precision != FP32 or not path.is_file():

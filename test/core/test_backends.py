@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -123,7 +124,7 @@ def test_an_unknown_backend_lists_those_there_are(channel_model: Path) -> None:
     [
         ('fp16', "'onnxruntime' cannot run in fp16, only in fp32, int8"),
         ('int8', 'no int8 file of channels: .* channels_int8.onnx'),
-        ('fp8', "no precision 'fp8': choose one of auto, fp32, fp16, int8"),
+        ('fp8', "no precision 'fp8': choose one of auto, fp32, fp16, bf16, int8"),
     ],
 )
 def test_a_precision_that_cannot_be_had_says_why(
@@ -172,3 +173,19 @@ def test_a_preferred_precision_without_a_file_gives_way(
     started = create_backend(load_model(channel_model), 'onnxruntime')
     assert started.backend.precision == 'fp32'
     assert 'there is no int8 file of channels' in started.self_check
+
+
+def test_bfloat16_runs_the_fp32_file_where_the_processor_knows_it(
+    channel_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module(BACKENDS['openvino'][0])
+    options = BackendOptions(precision='bf16')
+    monkeypatch.setattr(module, 'computes_bfloat16', lambda core: False)
+    with pytest.raises(BackendError, match='does not compute in bfloat16'):
+        create_backend(load_model(channel_model), 'openvino', options)
+    with pytest.raises(BackendError, match="'onnxruntime' cannot run in bf16, only in fp32, int8"):
+        create_backend(load_model(channel_model), 'onnxruntime', options)
+    monkeypatch.setattr(module, 'computes_bfloat16', lambda core: True)
+    started = create_backend(load_model(channel_model), 'openvino', options)
+    assert started.backend.precision == 'bf16'
+    assert started.backend.model.precision == 'fp32'

@@ -16,6 +16,7 @@ from nightseg_ros.core.backends import BackendOptions
 from nightseg_ros.core.backends import create_backend
 from nightseg_ros.core.backends import load_backend_class
 from nightseg_ros.core.backends.base import Inference
+from nightseg_ros.core.backends.openvino import computes_bfloat16
 from nightseg_ros.core.model import PRECISIONS
 from nightseg_ros.core.model import Model
 from nightseg_ros.core.model import ModelError
@@ -98,8 +99,10 @@ def test_an_engine_that_collapsed_to_one_class_is_refused(precision: str) -> Non
 
 
 @pytest.mark.parametrize('name', CPU)
-@pytest.mark.parametrize('precision', ['fp32', 'int8'])
+@pytest.mark.parametrize('precision', ['fp32', 'bf16', 'int8'])
 def test_the_released_model_passes(name: str, precision: str) -> None:
+    if precision == 'bf16' and (name != 'openvino' or not computes_bfloat16()):
+        pytest.skip('bf16 needs OpenVINO and a processor that knows it')
     if (name, precision) == ('openvino', 'int8') and 'amx_int8' not in CPU_FLAGS:
         pytest.skip('no AMX: OpenVINO may compute INT8 wrongly, see docs/quantization.md')
     started = create_backend(load_model(), name, BackendOptions(precision=precision))

@@ -16,6 +16,7 @@ from nightseg_ros.core.backends.base import BackendError
 from nightseg_ros.core.backends.base import BackendOptions
 from nightseg_ros.core.backends.base import Inference
 from nightseg_ros.core.backends.base import Report
+from nightseg_ros.core.model import BF16
 from nightseg_ros.core.model import PRECISIONS
 from nightseg_ros.core.model import Model
 from nightseg_ros.core.model import ModelError
@@ -50,6 +51,9 @@ BACKENDS: dict[str, tuple[str, str, str]] = {
 
 GPU_BACKENDS = ('tensorrt',)
 """Taken by 'auto' wherever they run; only the others are compared by time."""
+
+ONLY_WHEN_ASKED = (BF16,)
+"""Precisions that 'auto' does not take: faster, but of fifty labels one is another."""
 
 _TRIALS = 5
 _NO_REFERENCE = 'not possible: there is no reference beside the model'
@@ -154,7 +158,8 @@ def _start(
     if asked not in (AUTO, *PRECISIONS):
         raise BackendError(f"no precision '{asked}': choose one of {AUTO}, {', '.join(PRECISIONS)}")
     failures: list[str] = []
-    for precision in factory.precisions if asked == AUTO else (asked,):
+    unasked = [p for p in factory.precisions if p not in ONLY_WHEN_ASKED]
+    for precision in unasked if asked == AUTO else [asked]:
         if precision not in factory.precisions:
             raise BackendError(
                 f"backend '{name}' cannot run in {precision}, only in "
