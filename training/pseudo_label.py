@@ -3,7 +3,9 @@
 Every frame is seen by every network, mirrored and in several sizes; the mean of what they say is
 surer than any of them (Noisy Student: Xie et al., CVPR 2020, whose students then learn it under
 stronger augmentation). What they are least sure of is ignored, class by class, so that rare classes
-keep their best pixels, too (class-balanced self-training: Zou et al., ECCV 2018).
+keep their best pixels, too (class-balanced self-training: Zou et al., ECCV 2018). Leaves where
+nothing shows a leaf are ignored as well: networks call an even night sky so, and would only learn
+to be surer of it.
 """
 
 from __future__ import annotations
@@ -33,6 +35,11 @@ from training.data.frames import read_rgb
 from training.methods.method import Method
 
 _LEVELS = 256
+
+_VEGETATION = NAMES.index('vegetation')
+
+_EVEN = 1.5
+"""Mean difference from the neighbourhood (0..255) below which nobody sees leaves."""
 
 
 def pseudo_label(
@@ -76,8 +83,10 @@ def pseudo_label(
     thresholds = class_thresholds(predictions, keep, sure)
     kept: dict[Path, list[tuple[Path, NDArray[np.uint8]]]] = {}
     counts = np.zeros(256, np.int64)
-    for (folder, path), (labels, confidence) in zip(files, predictions, strict=True):
-        labels = np.where(confidence >= thresholds[labels], labels, UNLABELLED).astype(np.uint8)
+    for (folder, path), (predicted, confidence) in zip(files, predictions, strict=True):
+        sure_of = confidence >= thresholds[predicted]
+        sure_of &= (predicted != _VEGETATION) | shows_texture(read_rgb(path))
+        labels = np.where(sure_of, predicted, UNLABELLED).astype(np.uint8)
         target = output / folder.name / f'{path.stem}.png'
         target.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(target), labels)
@@ -111,6 +120,13 @@ def predict(
     confidence, labels = (total / (2 * len(sizes) * len(methods))).max(dim=0)
     levels = (confidence * 255).round()
     return labels.to(torch.uint8).cpu().numpy(), levels.to(torch.uint8).cpu().numpy()
+
+
+def shows_texture(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return where an RGB frame uint8 [H, W, 3] is more than even light and noise, [H, W]."""
+    smooth = cv2.GaussianBlur(image, (0, 0), 1.5)
+    difference = cv2.absdiff(smooth, cv2.blur(smooth, (9, 9))).max(axis=2)
+    return cv2.blur(difference.astype(np.float32), (15, 15)) >= _EVEN
 
 
 def class_thresholds(

@@ -15,6 +15,7 @@ from training.data.labelled_set import LabelledFrames
 from training.pseudo_label import class_thresholds
 from training.pseudo_label import predict
 from training.pseudo_label import pseudo_label
+from training.pseudo_label import shows_texture
 
 UNLABELLED = 255
 
@@ -63,6 +64,16 @@ def test_labels_can_be_trained_on(trained: Path, data_root: Path, tmp_path: Path
         image, labels = frames[0]
         assert labels.shape == image.shape[:2]
         assert 0.4 < (labels != UNLABELLED).mean() < 0.9
+
+
+def test_noise_is_no_texture_and_leaves_are() -> None:
+    rng = np.random.default_rng(0)
+    image = (60 + rng.standard_normal((120, 160, 3))).round().astype(np.uint8)
+    leaves = cv2.resize(rng.integers(20, 100, (30, 20), dtype=np.uint8), (80, 120))
+    image[:, 80:] = leaves[..., None]
+    textured = shows_texture(image)
+    assert not textured[:, :70].any()
+    assert textured[:, 90:].mean() > 0.95
 
 
 @pytest.mark.parametrize('keep', [0.0, 1.2])
