@@ -18,7 +18,7 @@ help:
 	@echo 'make demo BAG=path  the same on a rosbag2;  FRAMES=folder  on a folder of images'
 	@echo 'make test           lint and the whole test suite'
 	@echo 'make train-release  train, export and quantise the released models from ../shared/data'
-	@echo '                    an hour and a half on two cores'
+	@echo '                    an hour and a quarter on two cores'
 	@echo 'make recipes        compare variants of the released recipe, 10 minutes each'
 	@echo 'make ablation       compare the training methods on procedural streets, half an hour'
 	@echo 'make quantize       FP16 and INT8 files of the released model, measured'
@@ -51,9 +51,7 @@ lint: $(READY)
 # Goes on from the last checkpoint when interrupted.
 train-release: $(READY)
 	$(BIN)/python -m training fit --config $(NIGHT).yaml
-	$(BIN)/python -m training pseudo_label '[build/training/night_student/last.ckpt]'
-	$(BIN)/python -m training fit --config $(NIGHT).yaml --config $(NIGHT)_nights.yaml
-	$(BIN)/python -m training calibrate build/training/night_student_nights/last.ckpt
+	$(BIN)/python -m training calibrate build/training/night_student/last.ckpt
 	$(BIN)/python -m training export --output $(RELEASED)_384x640.onnx --height 384 --width 640
 	$(BIN)/python -m training export --output $(RELEASED)_512x1024.onnx --height 512 --width 1024
 	$(BIN)/python -m training quantize --model $(RELEASED)_384x640.onnx

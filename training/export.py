@@ -48,8 +48,8 @@ LICENCE = (
 
 DATA = (
     'CamVid 0006R0 and 0016E5 (ground truth); MSRS campus day, RoadScene day and IDD (labels of a '
-    'Cityscapes-trained teacher); relit to night by augmentation; MSRS campus night, RoadScene '
-    'night and CamVid 0001TP (dusk) without labels'
+    'Cityscapes-trained teacher, their sky mended); relit to night by augmentation, partly with the '
+    'colours of MSRS campus night and RoadScene night'
 )
 
 
@@ -58,7 +58,7 @@ class ExportError(ValueError):
 
 
 def export(
-    checkpoint: Path = Path('build/training/night_student_nights/calibrated.ckpt'),
+    checkpoint: Path = Path('build/training/night_student/calibrated.ckpt'),
     output: Path = Path('models/released/student_384x640.onnx'),
     height: int = 384,
     width: int = 640,
