@@ -48,8 +48,8 @@ LICENCE = (
 
 DATA = (
     'CamVid 0006R0 and 0016E5 (ground truth); MSRS campus day, RoadScene day and IDD (labels of a '
-    'Cityscapes-trained teacher, their sky mended); relit to night by augmentation, partly with the '
-    'colours of MSRS campus night and RoadScene night'
+    'Cityscapes-trained teacher, their sky mended); relit to night by augmentation, partly with '
+    'the colours of MSRS campus night and RoadScene night'
 )
 
 
