@@ -109,7 +109,7 @@ def test_values_that_only_fit_together_can_be_set_together(start) -> None:
         ({'model_path': '/nowhere/model.onnx'}, '/nowhere/model.onnx'),
         ({'model_path': 5}, 'model_path'),
         ({'backend': 'abacus'}, "'abacus' is not one of auto, tensorrt, openvino, onnxruntime"),
-        ({'precision': 'fp4'}, "'fp4' is not one of auto, fp32, fp16, int8"),
+        ({'precision': 'fp4'}, "'fp4' is not one of auto, fp32, fp16, bf16, int8"),
         ({'backend': 'openvino', 'precision': 'fp16'}, "'openvino' cannot run in fp16"),
         ({'image_transport': 'pigeon'}, 'raw, compressed'),
         ({'mask_size': 'huge'}, 'source, model'),

@@ -48,31 +48,31 @@ class DrivingData(Configured, lightning.LightningDataModule):
 
     Args:
         sources: labelled data sets to train on; a set given twice is seen twice an epoch.
-        nights: labelled frames that are dark already (``pseudo_label`` makes labels for them): they
-            are drawn together with the sources and go through their own transform.
         targets: unlabelled day/night pairs, for the methods that adapt; may be empty.
         measuring: labelled data sets by name, measured as training goes and never trained on.
         source_transform: crops and augments a labelled frame.
-        night_transform: the same for ``nights``; None is the source's, which may relight.
         pair_transform: crops a pair.
         batch_size: labelled frames, and pairs, per step.
         workers: loader processes for each kind; 0 loads in the training process.
         rare_class_temperature: draw source frames by the rarity of their classes, the more so the
             lower it is (DAFormer, equation 10: 0.01); None draws them uniformly.
+        nights: labelled frames that are dark already (``pseudo_label`` makes labels for them): they
+            are drawn together with the sources and go through their own transform.
+        night_transform: crops and augments them; None is the source's, which may relight.
     """
 
     def __init__(
         self,
         sources: list[LabelledSet],
-        nights: list[LabelledSet] | None = None,
         targets: list[PairSet] | None = None,
         measuring: dict[str, LabelledSet] | None = None,
         source_transform: SourceTransform | RelightTransform | None = None,
-        night_transform: SourceTransform | RelightTransform | None = None,
         pair_transform: PairTransform | None = None,
         batch_size: int = 2,
         workers: int = 2,
         rare_class_temperature: float | None = None,
+        nights: list[LabelledSet] | None = None,
+        night_transform: SourceTransform | RelightTransform | None = None,
     ) -> None:
         super().__init__()
         self.sources = sources
