@@ -34,8 +34,8 @@ def load_release(generator: Generator, path: Path, images: Tensor) -> None:
     """Load the weights of a released model into the generator it was exported from.
 
     Args:
-        generator: of the architecture that the file holds, without relighting; changed in place
-            and left in eval mode.
+        generator: of the architecture that the file holds, without relighting; changed in place,
+            its mode is kept.
         path: of an ONNX file in 32 bit floats, such as models/released/student_384x640.onnx.
         images: uint8 [N, 3, H, W], as the network is to be trained on: batch statistics are
             measured on them. A few dozen will do.
@@ -48,6 +48,7 @@ def load_release(generator: Generator, path: Path, images: Tensor) -> None:
         folded = _convolutions(onnx.load(str(path)))
     except (ModelError, OSError, KeyError) as error:
         raise CheckpointError(f'{path}: {error}') from error
+    mode = generator.training
     generator.eval()
     layers = _layers(generator, images[:1])
     shapes = [tuple(conv.weight.shape) for conv, _ in layers]
@@ -72,6 +73,7 @@ def load_release(generator: Generator, path: Path, images: Tensor) -> None:
         for hook in hooks:
             hook.remove()
     _check(generator, path, images[:1])
+    generator.train(mode)
 
 
 def _check(generator: Generator, path: Path, image: Tensor) -> None:

@@ -13,7 +13,11 @@ from models.lite_student import LiteStudent
 from models.released_form import ReleasedForm
 from nightseg_ros.core.model import IMAGE
 from training.checkpoint import CheckpointError
+from training.checkpoint import load_method
 from training.data.driving_data import DrivingData
+from training.fit import fit
+from training.methods.supervised import Supervised
+from training.optimisation import PolyAdamW
 from training.release_weights import load_release
 
 onnxruntime = pytest.importorskip('onnxruntime')
@@ -33,7 +37,8 @@ def loaded(images: torch.Tensor) -> Generator:
     """Return a network with the weights of the released model."""
     generator = Generator(LiteStudent())
     load_release(generator, RELEASED, images)
-    return generator
+    assert generator.training
+    return generator.eval()
 
 
 def test_the_network_computes_what_the_file_does(loaded: Generator) -> None:
@@ -82,3 +87,18 @@ def test_another_network_of_the_same_shapes_is_refused(
     onnx.save(proto, str(path))
     with pytest.raises(CheckpointError, match='agree on .* not the same network'):
         load_release(Generator(LiteStudent()), path, images)
+
+
+def test_training_goes_on_from_the_released_model(
+    mini_data: Callable[..., DrivingData], tmp_path: Path
+) -> None:
+    method = Supervised(LiteStudent(), PolyAdamW(learning_rate=1e-6), measure_size=(64, 128))
+    data = mini_data(measuring={})
+    fit(data, method, tmp_path, steps=2, initial=RELEASED, accelerator='cpu', progress=False)
+    weights = load_method(tmp_path / 'last.ckpt').state_dict()
+    fresh = Generator(LiteStudent())
+    load_release(fresh, RELEASED, data.source_images(4))
+    name = 'net.backbone.stem.0.weight'
+    trained, released = weights[f'generator.{name}'], fresh.state_dict()[name]
+    assert not torch.equal(trained, released)
+    assert torch.allclose(trained, released, atol=1e-4)
