@@ -18,7 +18,7 @@ help:
 	@echo 'make demo BAG=path  the same on a rosbag2;  FRAMES=folder  on a folder of images'
 	@echo 'make test           lint and the whole test suite'
 	@echo 'make train-release  train, export and quantise the released models from ../shared/data'
-	@echo '                    an hour and a quarter on two cores'
+	@echo '                    an hour on two cores'
 	@echo 'make recipes        compare variants of the released recipe, 10 minutes each'
 	@echo 'make ablation       compare the training methods on procedural streets, half an hour'
 	@echo 'make quantize       FP16 and INT8 files of the released model, measured'

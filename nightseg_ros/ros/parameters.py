@@ -71,8 +71,8 @@ DECLARATIONS = (
         'precision',
         AUTO,
         'Of the network; auto takes fp16 on TensorRT and fp32 on a CPU, or what else passes the '
-        'self-check where that does not. bf16 is for OpenVINO, on processors that know it: two to '
-        f'three times as fast, one label in fifty another. {_AT_LOADING}',
+        'self-check where that does not. bf16 is for OpenVINO, on processors that know it: twice '
+        f'as fast, one label in fifty another. {_AT_LOADING}',
         choices=(AUTO, *PRECISIONS),
     ),
     Declaration(

@@ -158,8 +158,8 @@ def _start(
     if asked not in (AUTO, *PRECISIONS):
         raise BackendError(f"no precision '{asked}': choose one of {AUTO}, {', '.join(PRECISIONS)}")
     failures: list[str] = []
-    unasked = [p for p in factory.precisions if p not in ONLY_WHEN_ASKED]
-    for precision in unasked if asked == AUTO else [asked]:
+    automatic = [p for p in factory.precisions if p not in ONLY_WHEN_ASKED]
+    for precision in automatic if asked == AUTO else [asked]:
         if precision not in factory.precisions:
             raise BackendError(
                 f"backend '{name}' cannot run in {precision}, only in "
