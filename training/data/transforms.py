@@ -13,6 +13,8 @@ from training.data.frames import Pair
 from training.data.frames import Sample
 from training.data.frames import to_tensors
 from training.data.night_style import NightStyle
+from training.data.occlusion import HiddenBlocks
+from training.data.occlusion import OwnVehicle
 from training.data.relight import Relight
 
 # isort: split
@@ -138,6 +140,8 @@ class RelightTransform(Configured):
         scale: range of the share of the frame's area that a crop shows.
         grey: probability of a frame without colours, so that shapes count, too: a night sky is not
             blue.
+        own_vehicle: parts of the own vehicle in the picture; None draws none.
+        hidden: blocks to be hidden; None hides none.
     """
 
     def __init__(
@@ -148,6 +152,8 @@ class RelightTransform(Configured):
         style: NightStyle | None = None,
         scale: tuple[float, float] = (0.2, 1.0),
         grey: float = 0.0,
+        own_vehicle: OwnVehicle | None = None,
+        hidden: HiddenBlocks | None = None,
     ) -> None:
         self.geometry = v2.Compose(
             [
@@ -166,6 +172,8 @@ class RelightTransform(Configured):
         self.relight_probability = relight_probability
         self.relight = relight or Relight()
         self.style = style
+        self.own_vehicle = own_vehicle
+        self.hidden = hidden
 
     def __call__(self, sample: Sample) -> tuple[Tensor, Tensor]:
         """Return image uint8 [3, h, w] and labels int64 [h, w]."""
@@ -177,8 +185,12 @@ class RelightTransform(Configured):
         # Seeded from torch, whose state Lightning sets apart in every worker.
         rng = np.random.default_rng(int(torch.randint(2**31, ())))
         sample = Sample(image.permute(1, 2, 0).numpy(), labels.numpy())
+        if self.own_vehicle is not None:
+            sample = self.own_vehicle(sample, rng)
         if rng.random() < self.relight_probability:
             sample = self.relight(sample, rng)
         if self.style is not None:
             sample = Sample(self.style(sample.image, rng), sample.labels)
+        if self.hidden is not None:
+            sample = Sample(self.hidden(sample.image, rng), sample.labels)
         return to_tensors(sample)
