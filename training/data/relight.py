@@ -48,6 +48,7 @@ class Relight(Configured):
         haze: probability of a luminous veil (mist, a dirty lens, internal reflections).
         noise: upper bound of the sensor noise's standard deviation at black, in display units.
         cast: how far the camera's white balance errs: of red against blue, in natural logarithms.
+        motion: probability that the vehicle moves on while the shutter is open.
     """
 
     ambient: tuple[float, float] = (0.004, 0.12)
@@ -55,6 +56,7 @@ class Relight(Configured):
     haze: float = 0.3
     noise: float = 0.05
     cast: float = 0.35
+    motion: float = 0.0
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Return the frame at night, labels unchanged."""
@@ -65,6 +67,8 @@ class Relight(Configured):
         scene = _night_sky(scene, sky_share(image, labels), rng)
         sources = _light_sources(labels, rng)
         scene = scene + sources * np.float32(rng.uniform(1.0, 6.0))
+        if rng.random() < self.motion:
+            scene = _forward_motion(scene, rng)
         scene = _bloom(scene, rng)
         scene = scene * _white_balance(self.cast, rng)
         display = self._expose(scene, rng)
@@ -128,6 +132,9 @@ class Relight(Configured):
         noise = grey + rng.uniform(0.2, 1.0) * (noise - grey)
         return np.clip(display + noise * np.float32(sigma) * (0.4 + cv2.sqrt(display)), 0, 1)
 
+
+_MAX_GROWTH, _SMEARED = 0.08, 8
+"""Most that a picture grows while the shutter is open, and the number of moments it is seen at."""
 
 _LINEAR = (np.arange(256, dtype=np.float32) / 255) ** np.float32(2.2)
 
@@ -232,6 +239,19 @@ def _light_sources(labels: NDArray[np.uint8], rng: np.random.Generator) -> Array
         ][rng.integers(3)]
         blob(x + w / 2, y + place * h, max(0.3 * w, 1.0), color * rng.uniform(0.5, 2.0))
     return sources
+
+
+def _forward_motion(scene: Array, rng: np.random.Generator) -> Array:
+    """Smear light away from where the vehicle is heading, the more so the nearer it is."""
+    height, width = scene.shape[:2]
+    heading = np.array([width * rng.uniform(0.3, 0.7), height * rng.uniform(0.35, 0.6)])
+    growth = rng.uniform(0.01, _MAX_GROWTH)
+    total = np.zeros_like(scene)
+    for factor in np.linspace(1, 1 + growth, _SMEARED):
+        shift = (1 - factor) * heading
+        matrix = np.array([[factor, 0, shift[0]], [0, factor, shift[1]]])
+        total += cv2.warpAffine(scene, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    return total / np.float32(_SMEARED)
 
 
 def _bloom(scene: Array, rng: np.random.Generator) -> Array:

@@ -16,6 +16,7 @@ from training.data.labelled_set import LabelledFrames
 from training.data.relight import LAMP_COLORS
 from training.data.relight import Relight
 from training.data.relight import _blur
+from training.data.relight import _forward_motion
 from training.data.relight import sky_share
 
 # NaN becomes uint8 with a warning only.
@@ -176,6 +177,22 @@ def test_motion_blur_of_lamps_in_the_dark_stays_above_zero() -> None:
         lamps = np.where(rng.random((40, 150, 3)) < 0.2, rng.random((40, 150, 3)) ** 8, 0)
         blurred = _blur(lamps.astype(np.float32), np.random.default_rng(seed))
         assert blurred.min() >= 0
+
+
+@pytest.mark.parametrize('seed', SEEDS)
+def test_motion_smears_lamps_outwards_and_keeps_their_light(seed: int) -> None:
+    scene = np.zeros((120, 200, 3), np.float32)
+    lamp = (90, 175)  # y, x: below and right of wherever the vehicle is heading
+    scene[lamp[0] - 1 : lamp[0] + 2, lamp[1] - 1 : lamp[1] + 2] = 1
+    smeared = _forward_motion(scene, np.random.default_rng(seed))
+    assert smeared.min() >= 0
+    assert 0.9 < smeared.sum() / scene.sum() < 1.2
+    y, x = np.argwhere(smeared[..., 0] > 1e-3).T
+    weights = smeared[y, x, 0]
+    assert np.average(x, weights=weights) > lamp[1]
+    assert np.average(y, weights=weights) > lamp[0]
+    assert y.min() >= lamp[0] - 2
+    assert x.min() >= lamp[1] - 2
 
 
 def test_no_rim_of_daylight_remains_where_labels_end_beside_the_sky(day: Sample) -> None:

@@ -7,7 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from nightseg_ros.core.labels import UNLABELLED
 from training.data.frames import Sample
+from training.data.occlusion import HiddenBlocks
+from training.data.occlusion import OwnVehicle
 from training.data.transforms import RelightTransform
 
 
@@ -95,3 +98,16 @@ def test_frames_without_colours_are_grey(day: Sample) -> None:
     image, _ = RelightTransform((64, 128), 0.0, grey=1.0)(day)
     assert torch.equal(image[0], image[1])
     assert torch.equal(image[1], image[2])
+
+
+def test_own_vehicle_is_unlabelled_and_hidden_blocks_are_not(day: Sample) -> None:
+    def labels(own_vehicle: OwnVehicle | None, hidden: HiddenBlocks | None) -> Tensor:
+        torch.manual_seed(1)
+        transform = RelightTransform((64, 128), 1.0, own_vehicle=own_vehicle, hidden=hidden)
+        return transform(day)[1]
+
+    plain = labels(None, None)
+    assert torch.equal(labels(None, HiddenBlocks(1.0)), plain)
+    covered = labels(OwnVehicle(bonnet=1.0), None) != plain
+    assert covered.any()
+    assert (labels(OwnVehicle(bonnet=1.0), None)[covered] == UNLABELLED).all()
