@@ -140,11 +140,13 @@ def _stage(config: dict[str, Any]) -> dict[str, Any]:
     """Return what a card tells of one stage of training."""
     data = config.get('data', {}).get('init_args', {})
     method = config.get('method', {}).get('init_args', {})
+    backbone = method.get('net', {}).get('init_args', {}).get('variant', 'lite0').capitalize()
     return {
         'steps': config.get('steps'),
         'seed': config.get('seed'),
         'batch': data.get('batch_size'),
-        'initial': config.get('initial'),
+        'initial': config.get('initial')
+        or f'ImageNet weights of EfficientNet-{backbone} (Apache 2.0)',
         'self_training': method.get('self_training') is not None,
     }
 
@@ -263,7 +265,7 @@ Data: {{ data }}.
 |---|---|---|---|---|---|
 {% for stage in stages %}
 | {{ loop.index }} | {{ stage.steps }} | {{ stage.batch }} | {{ stage.seed }} \
-| {{ stage.initial or 'ImageNet weights of EfficientNet-Lite0 (Apache 2.0)' }} \
+| {{ stage.initial }} \
 | {{ 'yes' if stage.self_training else 'no' }} |
 {% endfor %}
 

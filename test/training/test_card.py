@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import cv2
+import onnx
 import pytest
 
 from nightseg_ros.core.model import load_model
@@ -31,6 +33,25 @@ def test_card_and_picture_lie_beside_the_model(
     for block in text.split('\n\n'):
         rows = [line for line in block.splitlines() if line.startswith('|')]
         assert len({row.count('|') for row in rows}) <= 1, block
+
+
+def test_every_stage_says_what_it_started_from(
+    channel_model: Path, data_root: Path, tmp_path: Path
+) -> None:
+    def stage(steps: int, net: dict, **more: str) -> dict:
+        return {'steps': steps, 'method': {'init_args': {'net': {'init_args': net}}}, **more}
+
+    stages = [stage(40, {}), stage(30, {'variant': 'lite2'}), stage(20, {}, initial='first.ckpt')]
+    proto = onnx.load(str(channel_model))
+    kept = {entry.key: entry.value for entry in proto.metadata_props}
+    onnx.helper.set_model_props(proto, {**kept, 'training': json.dumps(stages)})
+    model = tmp_path / 'mini.onnx'
+    onnx.save(proto, str(model))
+    assert write_card(model, data_root) == 0
+    rows = [row for row in model.with_suffix('.md').read_text().splitlines() if '| no |' in row]
+    assert ['EfficientNet-Lite0' in row for row in rows] == [True, False, False]
+    assert ['EfficientNet-Lite2' in row for row in rows] == [False, True, False]
+    assert ['| first.ckpt |' in row for row in rows] == [False, False, True]
 
 
 def test_missing_frames_are_named(

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from models.student import Student
 from training.__main__ import main
@@ -22,7 +23,7 @@ from training.methods.source_only import SourceOnly
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'training' / 'configs'
 OVERLAY = CONFIGS / 'shared_frames.yaml'
-PARTS = ('shared_frames', 'with_cityscapes', 'night_student_nights')
+PARTS = ('shared_frames', 'with_cityscapes', 'night_student_large', 'night_student_nights')
 PRESETS = sorted(path.stem for path in CONFIGS.glob('*.yaml') if path.stem not in PARTS)
 
 STUDENT = 'models.student.Student'
@@ -165,3 +166,24 @@ def test_second_stage_of_the_release_learns_from_labelled_nights(
     with (tmp_path / 'out' / 'logs' / 'metrics.csv').open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row['loss/dice']) > 0 for row in rows if row['loss']] == [True] * 3
+
+
+def test_larger_student_is_the_smaller_one_s_recipe_with_another_net(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stages = [CONFIGS / 'night_student.yaml', CONFIGS / 'night_student_large.yaml']
+    printed = []
+    for files in (stages[:1], stages):
+        with pytest.raises(SystemExit):
+            run(*(part for path in files for part in ('--config', str(path))), '--print_config')
+        printed.append(yaml.safe_load(capsys.readouterr().out))
+    small, large = printed
+    assert large['method']['init_args']['net']['init_args']['variant'] == 'lite2'
+    assert large['output'] != small['output']
+    # A mapping that is only half repeated in the second file must not lose its other half.
+    for part in ('crop', 'scale', 'relight_probability', 'style'):
+        before, after = (
+            config['data']['init_args']['source_transform']['init_args'][part] for config in printed
+        )
+        assert after == before
+    assert large['data']['init_args']['sources'] == small['data']['init_args']['sources']

@@ -92,6 +92,6 @@ def test_variants_of_the_repository_are_options_of_fit(stages: list[str], path: 
     config = make_parser().parse_args(['fit', *options])
     method = config.fit.method
     expected = path.stem.split('_')[0]
-    known = {'dannet': 'DANNet', 'bimix': 'BiMix'}
+    known = {'dannet': 'DANNet', 'bimix': 'BiMix', 'distill': 'Distill'}
     assert method.class_path.rsplit('.', 1)[1] == known.get(expected, 'Supervised')
     assert method.init_args.net.class_path.endswith('LiteStudent')
