@@ -14,6 +14,7 @@ from models.configured import ConfigError
 from models.resnet import WeightsError
 from nightseg_ros.core.model import ModelError
 from training.ablation import ablation
+from training.average import average
 from training.calibrate import calibrate
 from training.card import card
 from training.check_night import check_night
@@ -44,6 +45,7 @@ COMMANDS = {
     'verify': verify,
     'recalibrate': recalibrate,
     'pseudo_label': pseudo_label,
+    'average': average,
     'calibrate': calibrate,
     'export': export,
     'card': card,
@@ -52,7 +54,15 @@ COMMANDS = {
     'recipes': recipes,
 }
 
-POSITIONAL = ('prepare', 'recalibrate', 'pseudo_label', 'calibrate', 'pack', 'verify')
+POSITIONAL = (
+    'prepare',
+    'recalibrate',
+    'pseudo_label',
+    'average',
+    'calibrate',
+    'pack',
+    'verify',
+)
 """Subcommands whose required arguments are given by place."""
 
 ERRORS = (

@@ -21,6 +21,7 @@ from models.segmentation_output import resize
 from models.temperature import Temperature
 from models.temperature import badness
 from nightseg_ros.core.labels import UNLABELLED
+from training.checkpoint import AVERAGED
 from training.checkpoint import load_method
 from training.checkpoint import read_checkpoint
 from training.data.frames import DataError
@@ -93,7 +94,8 @@ def calibrate(
     pixels = draw_pixels(method, samples, size, seed)
     temperature = fit_temperature(pixels)
     output = Path(checkpoint).with_name('calibrated.ckpt') if output is None else Path(output)
-    kept = {key: saved[key] for key in ('method', 'state_dict', 'global_step')}
+    keys = ('method', 'state_dict', 'global_step', AVERAGED)
+    kept = {key: saved[key] for key in keys if key in saved}
     torch.save({**kept, TEMPERATURE: temperature._asdict()}, output)
     before, after = (loss(pixels, t) for t in (Temperature(), temperature))
     Console().print(

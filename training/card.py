@@ -30,6 +30,7 @@ from nightseg_ros.core.model import load_model
 from nightseg_ros.core.model import variant
 from nightseg_ros.core.segmenter import Segmenter
 from training.check_night import NIGHT_SETS
+from training.checkpoint import AVERAGED
 from training.data.frames import DataError
 from training.data.frames import list_images
 from training.data.frames import read_rgb
@@ -119,6 +120,7 @@ def render(
         picture=picture,
         names=NAMES,
         stages=[_stage(config) for config in json.loads(model.card.get('training', '[]'))],
+        averaged=json.loads(model.card.get('recipe', '{}')).get(AVERAGED, []),
         headings=list(LABELLED.values()),
         files=[_file(m) for m in (model, variant(model, FP16), variant(model, INT8)) if m],
         temperature=model.card.get('temperature', ''),
@@ -269,5 +271,9 @@ Data: {{ data }}.
 | {{ 'yes' if stage.self_training else 'no' }} |
 {% endfor %}
 
+{% if averaged %}
+Its weights are the mean of those of {{ averaged | join(' and ') }}.
+
+{% endif %}
 All options of every stage are in the file's metadata (`training`, JSON).
 """

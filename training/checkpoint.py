@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 CONFIG = 'method'
 """Where a checkpoint keeps how its method was made (:attr:`Configured.config`)."""
 
+AVERAGED = 'averaged'
+"""Where a checkpoint keeps of which files its weights are the mean, where they are."""
+
 SHOWN = 6
 """Differing keys that a message names."""
 

@@ -27,6 +27,7 @@ from nightseg_ros.core.model import load_model
 from nightseg_ros.core.segmenter import Segmenter
 from nightseg_ros.core.self_check import reference_path
 from training.calibrate import TEMPERATURE
+from training.checkpoint import AVERAGED
 from training.checkpoint import load_method
 from training.checkpoint import read_checkpoint
 from training.data.frames import list_images
@@ -58,7 +59,7 @@ class ExportError(ValueError):
 
 
 def export(
-    checkpoint: Path = Path('build/training/night_student/calibrated.ckpt'),
+    checkpoint: Path = Path('build/training/night_student_own_vehicle/calibrated.ckpt'),
     output: Path = Path('models/released/student_384x640.onnx'),
     height: int = 384,
     width: int = 640,
@@ -108,14 +109,14 @@ def export(
             name: check_parity(released, draft, name, frames, min_agreement) for name in names
         }
         metrics = measure(Segmenter.load(draft), Path(data_root))
-        steps = saved['global_step']
+        made = {'steps': saved['global_step'], AVERAGED: saved.get(AVERAGED, [])}
         card = {
             'name': output.stem,
             'version': __version__,
             'input': f'{IMAGE}: uint8 [1,{height},{width},3] RGB',
             'classes': json.dumps(NAMES),
             'data': DATA,
-            'recipe': json.dumps({**method.config, 'steps': steps}),
+            'recipe': json.dumps({**method.config, **made}),
             'training': json.dumps(training_stages(Path(checkpoint))),
             'temperature': json.dumps(temperature._asdict()),
             'licence': LICENCE,

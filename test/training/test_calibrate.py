@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from models.temperature import Temperature
+from training.average import average
 from training.calibrate import LEAST
 from training.calibrate import TEMPERATURE
 from training.calibrate import Pixels
 from training.calibrate import calibrate
 from training.calibrate import fit_temperature
 from training.calibrate import loss
+from training.checkpoint import AVERAGED
 from training.checkpoint import load_method
 from training.checkpoint import read_checkpoint
 from training.data.frames import DataError
@@ -61,6 +63,13 @@ def test_checkpoint_keeps_its_weights_and_gains_a_temperature(
     temperature = Temperature(**read_checkpoint(output)[TEMPERATURE])
     assert temperature.base > 0
     assert min(temperature.under, temperature.over) >= LEAST
+
+
+def test_a_mean_stays_known_as_one(trained: Path, mini_root: Path, tmp_path: Path) -> None:
+    averaged, output = tmp_path / 'mean.ckpt', tmp_path / 'calibrated.ckpt'
+    average([trained / 'last.ckpt', trained / 'last.ckpt'], averaged)
+    calibrate(averaged, [mini_root / 'camvid_day_train'], 2, output, size=(64, 128))
+    assert read_checkpoint(output)[AVERAGED] == [str(trained / 'last.ckpt')] * 2
 
 
 def test_no_held_out_frame_is_an_error(trained: Path, mini_root: Path) -> None:

@@ -43,12 +43,18 @@ def test_every_stage_says_what_it_started_from(
 
     stages = [stage(40, {}), stage(30, {'variant': 'lite2'}), stage(20, {}, initial='first.ckpt')]
     proto = onnx.load(str(channel_model))
+    made = {
+        'training': json.dumps(stages),
+        'recipe': json.dumps({'averaged': ['second.ckpt', 'third.ckpt']}),
+    }
     kept = {entry.key: entry.value for entry in proto.metadata_props}
-    onnx.helper.set_model_props(proto, {**kept, 'training': json.dumps(stages)})
+    onnx.helper.set_model_props(proto, {**kept, **made})
     model = tmp_path / 'mini.onnx'
     onnx.save(proto, str(model))
     assert write_card(model, data_root) == 0
-    rows = [row for row in model.with_suffix('.md').read_text().splitlines() if '| no |' in row]
+    text = model.with_suffix('.md').read_text()
+    assert 'mean of those of second.ckpt and third.ckpt.' in text
+    rows = [row for row in text.splitlines() if '| no |' in row]
     assert ['EfficientNet-Lite0' in row for row in rows] == [True, False, False]
     assert ['EfficientNet-Lite2' in row for row in rows] == [False, True, False]
     assert ['| first.ckpt |' in row for row in rows] == [False, False, True]

@@ -23,7 +23,13 @@ from training.methods.source_only import SourceOnly
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'training' / 'configs'
 OVERLAY = CONFIGS / 'shared_frames.yaml'
-PARTS = ('shared_frames', 'with_cityscapes', 'night_student_large', 'night_student_nights')
+PARTS = (
+    'shared_frames',
+    'with_cityscapes',
+    'night_student_large',
+    'night_student_nights',
+    'night_student_own_vehicle',
+)
 PRESETS = sorted(path.stem for path in CONFIGS.glob('*.yaml') if path.stem not in PARTS)
 
 STUDENT = 'models.student.Student'
@@ -139,7 +145,7 @@ def test_two_processes_train_one_network(tmp_path: Path) -> None:
     assert all(torch.isfinite(value).all() for value in checkpoint['state_dict'].values())
 
 
-def test_second_stage_of_the_release_learns_from_labelled_nights(
+def test_later_stages_learn_from_own_vehicles_and_labelled_nights(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
@@ -152,7 +158,8 @@ def test_second_stage_of_the_release_learns_from_labelled_nights(
         'class_path': 'LabelledFrames',
         'init_args': {'root': str(nights), 'labels': str(labels)},
     }
-    stages = [CONFIGS / 'night_student.yaml', CONFIGS / 'night_student_nights.yaml']
+    parts = ('night_student', 'night_student_own_vehicle', 'night_student_nights')
+    stages = [CONFIGS / f'{part}.yaml' for part in parts]
     arguments = [
         *(part for path in stages for part in ('--config', str(path))),
         *TINY['night_student'],
