@@ -17,6 +17,12 @@ from models.configured import Configured
 from nightseg_ros.core.labels import UNLABELLED
 from training.data.frames import Sample
 
+Coverage = NDArray[np.uint8]
+"""How much of each pixel a part covers, 0..255, [H, W]."""
+
+Point = tuple[float, float] | NDArray[np.float64]
+"""x, y."""
+
 _DARK, _POLISHED = 0.7, 0.4
 """Shares of parts that are nearly black, and that mirror the scene."""
 
@@ -80,81 +86,63 @@ class HiddenBlocks(Configured):
         return np.where(hidden[..., None], colour, image).astype(np.uint8)
 
 
-def _bonnet(size: tuple[int, int], rng: np.random.Generator) -> list[NDArray[np.uint8]]:
-    """Return the coverage (0..255) of a bonnet's arch, and sometimes of what lies before it."""
+def _bonnet(size: tuple[int, int], rng: np.random.Generator) -> list[Coverage]:
+    """Return the arch of a bonnet, and sometimes that of a dashboard."""
     height, width = size
     centre = width * rng.uniform(0.35, 0.65)
     shapes = []
     for _ in range(rng.integers(1, 3)):
-        mask = np.zeros(size, np.uint8)
         rise = height * rng.uniform(0.04, 0.25)
         half = width * rng.uniform(0.45, 0.9)
-        _ellipse(mask, (centre, height), (half, rise), 0)
-        shapes.append(mask)
+        shapes.append(_ellipse(size, (centre, height), (half, rise)))
     return shapes
 
 
-def _handlebar(size: tuple[int, int], rng: np.random.Generator) -> list[NDArray[np.uint8]]:
-    """Return the coverage (0..255) of tank, bar, arms, mirrors and instruments."""
+def _handlebar(size: tuple[int, int], rng: np.random.Generator) -> list[Coverage]:
+    """Return tank, bar, arms, mirrors and instruments."""
     height, width = size
     centre = width * rng.uniform(0.35, 0.65)
     level = height * rng.uniform(0.6, 0.95)
     reach = width * rng.uniform(0.2, 0.45)
-    shapes = []
-    tank = np.zeros(size, np.uint8)
-    _ellipse(
-        tank,
-        (centre, height),
-        (width * rng.uniform(0.06, 0.2), height * rng.uniform(0.08, 0.35)),
-        0,
-    )
-    shapes.append(tank)
-    bar = np.zeros(size, np.uint8)
+    tank = (width * rng.uniform(0.06, 0.2), height * rng.uniform(0.08, 0.35))
     bow = height * rng.uniform(-0.1, 0.15)
     thickness = max(2, round(height * rng.uniform(0.015, 0.05)))
     x = np.linspace(-1, 1, 24)
-    points = np.stack([centre + reach * x, level + bow * x**2], axis=1)
-    _line(bar, points, thickness)
-    shapes.append(bar)
+    bar = np.stack([centre + reach * x, level + bow * x**2], axis=1)
+    shapes = [_ellipse(size, (centre, height), tank), _line(size, bar, thickness)]
     for side in (-1, 1):
         grip = np.array([centre + side * reach, level + bow])
         if rng.random() < 0.7:  # arm and glove
-            arm = np.zeros(size, np.uint8)
             shoulder = [centre + side * width * rng.uniform(0.4, 0.7), height * 1.05]
-            _line(arm, np.array([grip, shoulder]), max(3, round(height * rng.uniform(0.06, 0.14))))
-            shapes.append(arm)
+            arm = max(3, round(height * rng.uniform(0.06, 0.14)))
+            shapes.append(_line(size, np.array([grip, shoulder]), arm))
         if rng.random() < 0.7:  # mirror on its rod
-            mirror = np.zeros(size, np.uint8)
             foot = grip - [side * reach * rng.uniform(0.1, 0.5), 0]
             head = foot + [side * width * rng.uniform(0, 0.12), -height * rng.uniform(0.02, 0.2)]
-            _line(mirror, np.array([foot, head]), max(1, thickness // 3))
-            axes = (width * rng.uniform(0.02, 0.06), height * rng.uniform(0.02, 0.06))
-            _ellipse(mirror, tuple(head), axes, rng.uniform(-40, 40))
-            shapes.append(mirror)
+            rod = _line(size, np.array([foot, head]), max(1, thickness // 3))
+            glass = (width * rng.uniform(0.02, 0.06), height * rng.uniform(0.02, 0.06))
+            shapes.append(np.maximum(rod, _ellipse(size, head, glass, rng.uniform(-40, 40))))
     for _ in range(rng.integers(0, 4)):  # instruments, phone, cables
-        box = np.zeros(size, np.uint8)
         at = (centre + width * rng.uniform(-0.1, 0.1), level + height * rng.uniform(-0.1, 0.1))
         axes = (width * rng.uniform(0.01, 0.05), height * rng.uniform(0.01, 0.07))
-        _ellipse(box, at, axes, rng.uniform(-90, 90))
-        shapes.append(box)
+        shapes.append(_ellipse(size, at, axes, rng.uniform(-90, 90)))
     return shapes
 
 
 def _ellipse(
-    mask: NDArray[np.uint8],
-    centre: tuple[float, float],
-    axes: tuple[float, float],
-    degrees: float,
-) -> None:
+    size: tuple[int, int], centre: Point, axes: tuple[float, float], degrees: float = 0
+) -> Coverage:
     at, half = (
         tuple(max(0, round(float(v) * (1 << _SUBPIXELS))) for v in pair) for pair in (centre, axes)
     )
-    cv2.ellipse(mask, at, half, degrees, 0, 360, 255, -1, cv2.LINE_AA, _SUBPIXELS)
+    mask = np.zeros(size, np.uint8)
+    return cv2.ellipse(mask, at, half, degrees, 0, 360, 255, -1, cv2.LINE_AA, _SUBPIXELS)
 
 
-def _line(mask: NDArray[np.uint8], points: NDArray[np.float64], thickness: int) -> None:
+def _line(size: tuple[int, int], points: NDArray[np.float64], thickness: int) -> Coverage:
     fixed = np.round(points * (1 << _SUBPIXELS)).astype(np.int32)
-    cv2.polylines(mask, [fixed], False, 255, thickness, cv2.LINE_AA, _SUBPIXELS)
+    mask = np.zeros(size, np.uint8)
+    return cv2.polylines(mask, [fixed], False, 255, thickness, cv2.LINE_AA, _SUBPIXELS)
 
 
 def _paint(image: NDArray[np.uint8], coverage: NDArray[np.uint8], rng: np.random.Generator) -> None:
