@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import rclpy
@@ -428,6 +429,9 @@ def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; exit code 2 when it cannot start."""
     keep_memory()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    interrupt = Interrupt()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
     rclpy.init(args=args)
     node, code = None, 0
     # It must outlive the shutdown: rclpy's signal thread wakes executors, and crashes where one
@@ -437,7 +441,7 @@ def main(args: list[str] | None = None) -> int:
         node = NightSegNode()
         executor.add_node(node)
         if _autostart(node):
-            _spin(executor, node)
+            spin(executor, node, interrupt)
         else:
             code = CANNOT_START
     except parameters.InvalidParameterError as error:
@@ -446,7 +450,7 @@ def main(args: list[str] | None = None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception:
-        if rclpy.ok():
+        if rclpy.ok() and not interrupt.came:
             raise
         # Told to stop in the middle of something, which then failed.
     finally:
@@ -470,12 +474,29 @@ def _end(node: NightSegNode, code: int) -> None:
     node.destroy_node()
 
 
-def _spin(executor: SingleThreadedExecutor, node: NightSegNode) -> None:
+class Interrupt:
+    """Python's own handler of Ctrl-C, which also remembers that it was called.
+
+    Where its KeyboardInterrupt is raised inside a conversion of rclpy's C++ part, what comes out is
+    a RuntimeError about an argument, maybe before the context is shut down.
+    """
+
+    def __init__(self) -> None:
+        self.came = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Raise KeyboardInterrupt."""
+        self.came = True
+        signal.default_int_handler(number, frame)
+
+
+def spin(executor: SingleThreadedExecutor, node: LifecycleNode, interrupt: Interrupt) -> None:
     """Run callbacks until the node is told to stop; one that fails must not end the others.
 
     Raises:
         KeyboardInterrupt: Ctrl-C.
         ExternalShutdownException: the context was shut down.
+        Exception: what a callback failed with because the node is told to stop.
     """
     while True:
         try:
@@ -483,7 +504,7 @@ def _spin(executor: SingleThreadedExecutor, node: NightSegNode) -> None:
         except ExternalShutdownException:
             raise
         except Exception:
-            if not rclpy.ok():  # it failed because the node is told to stop
+            if interrupt.came or not rclpy.ok():
                 raise
             node.get_logger().error(f'a callback failed:\n{traceback.format_exc()}')
         else:
