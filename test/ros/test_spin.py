@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import rclpy
 
+from nightseg_ros.ros import night_seg_node
 from nightseg_ros.ros.night_seg_node import Interrupt
 from nightseg_ros.ros.night_seg_node import spin
 
@@ -62,3 +63,25 @@ def test_an_interrupt_is_a_keyboard_interrupt() -> None:
     with pytest.raises(KeyboardInterrupt):
         spin(executor(lambda: interrupt(signal.SIGINT, None)), Logged(), interrupt)
     assert interrupt.came
+
+
+def test_the_node_starts_with_this_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    class EnoughError(Exception):
+        pass
+
+    handlers = []
+
+    def init(args: list[str] | None) -> None:
+        handlers.append(signal.getsignal(signal.SIGINT))
+        raise EnoughError
+
+    monkeypatch.setattr(rclpy, 'init', init)
+    monkeypatch.setattr(night_seg_node, 'keep_memory', lambda: None)
+    monkeypatch.setattr('sys.setswitchinterval', lambda seconds: None)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(EnoughError):
+            night_seg_node.main([])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert isinstance(handlers[0], Interrupt)

@@ -145,7 +145,7 @@ def _line(size: tuple[int, int], points: NDArray[np.float64], thickness: int) ->
     return cv2.polylines(mask, [fixed], False, 255, thickness, cv2.LINE_AA, _SUBPIXELS)
 
 
-def _paint(image: NDArray[np.uint8], coverage: NDArray[np.uint8], rng: np.random.Generator) -> None:
+def _paint(image: NDArray[np.uint8], coverage: Coverage, rng: np.random.Generator) -> None:
     """Paint a shape in place: dark or coloured, shaded, sometimes with the scene in its polish."""
     left, top, width, height = cv2.boundingRect(coverage)
     if not width:

@@ -195,6 +195,19 @@ def test_motion_smears_lamps_outwards_and_keeps_their_light(seed: int) -> None:
     assert x.min() >= lamp[1] - 2
 
 
+@pytest.mark.parametrize('motion', [0.0, 1.0])
+def test_nights_are_smeared_as_often_as_asked(
+    day: Sample, motion: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smeared = []
+    monkeypatch.setattr(
+        'training.data.relight._forward_motion', lambda scene, rng: smeared.append(1) or scene
+    )
+    for seed in SEEDS:
+        relit(day, seed, Relight(motion=motion))
+    assert len(smeared) == motion * len(SEEDS)
+
+
 def test_no_rim_of_daylight_remains_where_labels_end_beside_the_sky(day: Sample) -> None:
     labels = day.labels.copy()
     rows = np.flatnonzero((labels == SKY).any(axis=1))
