@@ -47,6 +47,9 @@ from training.recipes import LABELLED
 FAILURES = 3
 """Frames of each set in the picture: its worst."""
 
+FEW = 1000
+"""Pixels of a class in the truth of a set, below which its IoU says little."""
+
 _TILE = (256, 160)
 _WRONG, _RIGHT, _UNKNOWN = (235, 70, 60), (225, 232, 240), (120, 120, 120)
 _EXPOSURE_COLORS = np.array([(225, 232, 240), (20, 30, 80), (255, 190, 40)], np.uint8)
@@ -119,6 +122,7 @@ def render(
         command=command,
         picture=picture,
         names=NAMES,
+        few=FEW,
         stages=[_stage(config) for config in json.loads(model.card.get('training', '[]'))],
         averaged=json.loads(model.card.get('recipe', '{}')).get(AVERAGED, []),
         headings=list(LABELLED.values()),
@@ -221,15 +225,19 @@ sets were used for measuring only.
 {% endfor %}
 | {{ road_set }}, road only | {{ road.frames }} | {{ road | estimate }} | |
 
-mIoU is the mean over the classes in the truth, from one confusion matrix. Two frames of `night_dev`
-are a sign, not a measurement.
+mIoU is the mean over the classes in the truth, from one confusion matrix: a class of a few pixels
+weighs as much in it as the road. Two frames of `night_dev` are a sign, not a measurement.
 
 | class {% for name in sets %}| {{ name }} {% endfor %}|
 |---{% for name in sets %}|---{% endfor %}|
 {% for class in names %}
 {% set k = loop.index0 %}
-| {{ class }} {% for found in sets.values() %}| {{ found.class_iou[k] | share }} {% endfor %}|
+| {{ class }} {% for found in sets.values() %}| {{ found.class_iou[k] | share }}\
+{% if 0 < found.support[k] < few %} (of {{ found.support[k] }} px){% endif %} {% endfor %}|
 {% endfor %}
+
+'-' where no frame has the class; where all frames of a set together have fewer than {{ few }}
+pixels of it, they are counted.
 
 Mean confidence where frames are under-exposed, normal and over-exposed:
 {% for name, c in sure.items() %}

@@ -144,7 +144,8 @@ def _finish(run: Run, threads: int, height: int, width: int, data_root: Path) ->
         every = str(run.steps)
         fit = ['fit', *configs, '--output', str(run.folder), '--steps', every, '--seed']
         fit += [str(run.seed), '--measure_every', every, '--progress', 'false']
-        fit += ['--ema_decay', str(_EMA_DECAY)]
+        # The exported model is measured, so that torch need not measure as well.
+        fit += ['--ema_decay', str(_EMA_DECAY), '--data.measuring', '{}']
         fit += ['--initial', str(run.initial)] if run.initial is not None else []
         model = str(run.folder / 'model.onnx')
         size = ['--height', str(height), '--width', str(width), '--data_root', str(data_root)]

@@ -8,8 +8,11 @@ import cv2
 import onnx
 import pytest
 
+from nightseg_ros.core.labels import NAMES
 from nightseg_ros.core.model import load_model
 from training.__main__ import main
+from training.card import FEW
+from training.data.frames import read_labels
 
 
 def write_card(model: Path, data_root: Path) -> int:
@@ -27,6 +30,12 @@ def test_card_and_picture_lie_beside_the_model(
     assert '| camvid_day_val | 1 | ' in text
     assert '![masks of the worst frames](mini.png)' in text
     assert text.count('\n| traffic light |') == 1
+    truth = read_labels(next((data_root / 'night_dev' / 'labels').iterdir()))
+    for class_id, name in enumerate(NAMES):
+        night = text.split(f'\n| {name} |')[1].splitlines()[0].split('|')[2]
+        count = int((truth == class_id).sum())
+        assert (night.strip() == '-') == (count == 0)
+        assert (f'(of {count} px)' in night) == (0 < count < FEW)
     picture = cv2.imread(str(tmp_path / 'mini.png'))
     assert picture.shape[0] > 100
     # Every row of every table has as many cells as its heading.

@@ -54,13 +54,15 @@ class SetMeasures(NamedTuple):
     Attributes:
         miou: one confusion matrix over the set, mean over the classes in the truth.
         ece: expected calibration error of its confidence, 0..1.
-        class_iou: float [19], NaN where a class occurs nowhere.
+        class_iou: float [19], NaN where the truth has none of a class.
+        support: pixels of each class in the truth, int64 [19].
         frames: name and mIoU of each frame, worst first.
     """
 
     miou: Estimate
     ece: Estimate
     class_iou: NDArray[np.float64]
+    support: NDArray[np.int64]
     frames: list[tuple[str, float]]
 
 
@@ -109,7 +111,9 @@ def measure_set(segmenter: Segmenter, folder: Path) -> SetMeasures:
         (file.name, mean_iou(vector[:_CONFUSION].reshape(confusion.shape)))
         for file, vector in zip(frames.files, each, strict=True)
     ]
-    return SetMeasures(miou, ece, class_iou(confusion), sorted(by_frame, key=lambda x: x[1]))
+    support = confusion.sum(axis=1)
+    by_class = np.where(support > 0, class_iou(confusion), np.nan)
+    return SetMeasures(miou, ece, by_class, support, sorted(by_frame, key=lambda x: x[1]))
 
 
 def measure_road(segmenter: Segmenter, folder: Path) -> Estimate:

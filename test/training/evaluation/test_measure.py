@@ -109,3 +109,15 @@ def test_frames_that_are_alike_leave_no_doubt(tmp_path: Path, write) -> None:
     assert low == pytest.approx(found.miou.value)
     assert high == pytest.approx(found.miou.value)
     assert np.isnan(found.class_iou[5])
+
+
+def test_a_class_that_is_only_predicted_has_no_iou(tmp_path: Path, write) -> None:
+    write_frames(tmp_path, write, good=4, bad=0)
+    found = measure_set(
+        Stub(lambda image: sure_of(np.full(image.shape[:2], 3, np.uint8))), tmp_path
+    )
+    assert np.isnan(found.class_iou[3])
+    assert found.class_iou[0] == 0.0
+    assert found.support[3] == 0
+    # Half of the 4 frames of 8 x 16 pixels is road.
+    assert found.support[0] == 4 * 8 * 16 // 2
