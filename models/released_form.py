@@ -8,6 +8,7 @@ from torch import nn
 
 from models.lite_student import LiteStudent
 from models.segmentation_output import resize
+from models.several_sizes import SeveralSizes
 from models.student import Student
 from models.temperature import Temperature
 
@@ -38,7 +39,7 @@ class ReleasedForm(nn.Module):
 
     def __init__(
         self,
-        net: Onboard,
+        net: Onboard | SeveralSizes,
         mean: Tensor,
         std: Tensor,
         temperature: Temperature = Temperature(),  # noqa: B008 - a tuple

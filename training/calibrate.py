@@ -18,10 +18,12 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from models.segmentation_output import resize
+from models.several_sizes import in_sizes
 from models.temperature import Temperature
 from models.temperature import badness
 from nightseg_ros.core.labels import UNLABELLED
 from training.checkpoint import AVERAGED
+from training.checkpoint import MORE_SIZES
 from training.checkpoint import load_method
 from training.checkpoint import read_checkpoint
 from training.data.frames import DataError
@@ -65,7 +67,7 @@ def calibrate(
     ],
     hold_out: int = 10,
     output: Path | None = None,
-    size: tuple[int, int] = (384, 640),
+    sizes: list[tuple[int, int]] = [(384, 640)],  # noqa: B006
     seed: int = 0,
 ) -> None:
     """Fit the temperature of the confidence on labelled frames that training left out.
@@ -75,7 +77,8 @@ def calibrate(
         folders: of the labelled frames.
         hold_out: every n-th frame was left out of training (``LabelledFrames``, ``hold_out``).
         output: the new checkpoint; null: ``calibrated.ckpt`` beside the old one.
-        size: height and width that the network will see.
+        sizes: height and width that the network will see; where there are more, the model that is
+            exported looks at every frame in all of them and takes the mean.
         seed: of the nights and the pixels.
 
     Raises:
@@ -91,12 +94,14 @@ def calibrate(
     samples = [frames[index] for frames in sets for index in range(len(frames))]
     if not samples:
         raise DataError(f'no frame is held out of {[str(f) for f in folders]}: lower hold_out')
-    pixels = draw_pixels(method, samples, size, seed)
+    method.generator.net = in_sizes(method.generator.net, sizes[1:])
+    pixels = draw_pixels(method, samples, sizes[0], seed)
     temperature = fit_temperature(pixels)
     output = Path(checkpoint).with_name('calibrated.ckpt') if output is None else Path(output)
     keys = ('method', 'state_dict', 'global_step', AVERAGED)
     kept = {key: saved[key] for key in keys if key in saved}
-    torch.save({**kept, TEMPERATURE: temperature._asdict()}, output)
+    found = {TEMPERATURE: temperature._asdict(), MORE_SIZES: [list(size) for size in sizes[1:]]}
+    torch.save({**kept, **found}, output)
     before, after = (loss(pixels, t) for t in (Temperature(), temperature))
     Console().print(
         f'{temperature}\nnegative log-likelihood {before:.4f} -> {after:.4f} on {len(samples)} '

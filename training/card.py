@@ -31,6 +31,7 @@ from nightseg_ros.core.model import variant
 from nightseg_ros.core.segmenter import Segmenter
 from training.check_night import NIGHT_SETS
 from training.checkpoint import AVERAGED
+from training.checkpoint import MORE_SIZES
 from training.data.frames import DataError
 from training.data.frames import list_images
 from training.data.frames import read_rgb
@@ -109,6 +110,7 @@ def render(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    recipe = json.loads(model.card.get('recipe', '{}'))
     environment.filters |= {'estimate': _estimate, 'share': _share}
     return environment.from_string(_TEMPLATE).render(
         model=model,
@@ -124,7 +126,8 @@ def render(
         names=NAMES,
         few=FEW,
         stages=[_stage(config) for config in json.loads(model.card.get('training', '[]'))],
-        averaged=json.loads(model.card.get('recipe', '{}')).get(AVERAGED, []),
+        averaged=recipe.get(AVERAGED, []),
+        more_sizes=[f'{width}x{height}' for height, width in recipe.get(MORE_SIZES, [])],
         headings=list(LABELLED.values()),
         files=[_file(m) for m in (model, variant(model, FP16), variant(model, INT8)) if m],
         temperature=model.card.get('temperature', ''),
@@ -279,6 +282,11 @@ Data: {{ data }}.
 | {{ 'yes' if stage.self_training else 'no' }} |
 {% endfor %}
 
+{% if more_sizes %}
+It looks at every frame at {{ model.width }}x{{ model.height }} and, inside the graph, at
+{{ more_sizes | join(', ') }}, with the same weights; the mean of their probabilities decides.
+
+{% endif %}
 {% if averaged %}
 Its weights are the mean of those of {{ averaged | join(' and ') }}.
 

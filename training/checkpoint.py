@@ -24,6 +24,9 @@ CONFIG = 'method'
 AVERAGED = 'averaged'
 """Where a checkpoint keeps of which files its weights are the mean, where they are."""
 
+MORE_SIZES = 'more_sizes'
+"""Where a checkpoint keeps in which further sizes its network is to look at a frame."""
+
 SHOWN = 6
 """Differing keys that a message names."""
 

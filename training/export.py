@@ -17,6 +17,7 @@ from rich.table import Table
 
 from models.released_form import Onboard
 from models.released_form import ReleasedForm
+from models.several_sizes import in_sizes
 from models.temperature import Temperature
 from nightseg_ros import __version__
 from nightseg_ros.core.backends import BACKENDS
@@ -28,6 +29,7 @@ from nightseg_ros.core.segmenter import Segmenter
 from nightseg_ros.core.self_check import reference_path
 from training.calibrate import TEMPERATURE
 from training.checkpoint import AVERAGED
+from training.checkpoint import MORE_SIZES
 from training.checkpoint import load_method
 from training.checkpoint import read_checkpoint
 from training.data.frames import list_images
@@ -71,7 +73,8 @@ def export(
 
     The file is written only when ONNX Runtime's and OpenVINO's labels agree with torch's on more
     than 99.5 % of the pixels of real frames. Its metrics go into its card (ONNX metadata). The
-    reference that every vehicle checks itself against goes beside it (``NAME.check.npz``).
+    reference that every vehicle checks itself against goes beside it (``NAME.check.npz``). What was
+    calibrated for several sizes looks at every frame in all of them.
 
     Args:
         checkpoint: a checkpoint of ``python -m training fit``.
@@ -96,20 +99,23 @@ def export(
         raise ExportError(f'height and width must be multiples of {stride}, got {height}x{width}')
     saved = read_checkpoint(checkpoint)
     temperature = Temperature(**saved.get(TEMPERATURE, {}))
-    released = ReleasedForm(generator.net, generator.mean, generator.std, temperature).eval()
+    more_sizes = saved.get(MORE_SIZES, [])
+    net = in_sizes(generator.net, more_sizes)
+    released = ReleasedForm(net, generator.mean, generator.std, temperature).eval()
     frames = list_images(Path(data_root) / parity_frames / 'images')[::10]
     console = Console()
     output = Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix='.export-') as folder:
         draft = Path(folder) / output.name
-        _to_onnx(released, height, width, draft)
+        to_onnx(released, height, width, draft)
         names = [name for name in BACKENDS if name not in GPU_BACKENDS]
         agreement = {
             name: check_parity(released, draft, name, frames, min_agreement) for name in names
         }
         metrics = measure(Segmenter.load(draft), Path(data_root))
-        made = {'steps': saved['global_step'], AVERAGED: saved.get(AVERAGED, [])}
+        averaged = saved.get(AVERAGED, [])
+        made = {'steps': saved['global_step'], AVERAGED: averaged, MORE_SIZES: more_sizes}
         card = {
             'name': output.stem,
             'version': __version__,
@@ -153,7 +159,8 @@ def training_stages(checkpoint: Path) -> list[dict[str, Any]]:
     return [*before, config]
 
 
-def _to_onnx(released: ReleasedForm, height: int, width: int, path: Path) -> None:
+def to_onnx(released: ReleasedForm, height: int, width: int, path: Path) -> None:
+    """Write a network as ONNX, its weights plain initializers."""
     example = torch.zeros(1, height, width, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
         # The tracing exporter is deprecated, but the other cannot write an opset this old.
@@ -167,6 +174,28 @@ def _to_onnx(released: ReleasedForm, height: int, width: int, path: Path) -> Non
             opset_version=OPSET,
             dynamo=False,
         )
+    proto = onnx.load(str(path))
+    share_weights(proto.graph)
+    onnx.save(proto, str(path))
+
+
+def share_weights(graph: onnx.GraphProto) -> None:
+    """Let nodes take weights that they share from the initializer itself, not from a copy of it.
+
+    Where one convolution is called twice, torch writes an Identity for the second; TensorRT wants
+    weights to be initializers, and so do our passes to FP16 and INT8.
+    """
+    weights = {tensor.name for tensor in graph.initializer}
+    copies = {
+        node.output[0]: node.input[0]
+        for node in graph.node
+        if node.op_type == 'Identity' and node.input[0] in weights
+    }
+    kept = [node for node in graph.node if node.output[0] not in copies]
+    for node in kept:
+        node.input[:] = [copies.get(name, name) for name in node.input]
+    del graph.node[:]
+    graph.node.extend(kept)
 
 
 def check_parity(

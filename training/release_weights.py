@@ -7,6 +7,7 @@ chosen so that the network computes what the file does.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from torch import nn
 from models.generator import Generator
 from models.released_form import ReleasedForm
 from models.segmentation_output import resize
+from models.several_sizes import in_sizes
 from nightseg_ros.core.model import ModelError
 from nightseg_ros.core.model import load_model
 from nightseg_ros.core.segmenter import Segmenter
+from training.checkpoint import MORE_SIZES
 from training.checkpoint import CheckpointError
 
 MIN_AGREEMENT = 0.99
@@ -83,7 +86,9 @@ def _check(generator: Generator, path: Path, image: Tensor) -> None:
     frame = resize(image.float(), (model.height, model.width)).round().to(torch.uint8)
     frame = frame.permute(0, 2, 3, 1).contiguous()
     expected = segmenter.backend.infer(frame.numpy()).labels
-    released = ReleasedForm(generator.net, generator.mean, generator.std).eval()
+    more_sizes = json.loads(model.card.get('recipe', '{}')).get(MORE_SIZES, [])
+    net = in_sizes(generator.net, more_sizes)
+    released = ReleasedForm(net, generator.mean, generator.std).eval()
     agreement = float((released(frame)[0][0].numpy() == expected).mean())
     segmenter.close()
     if agreement < MIN_AGREEMENT:
@@ -94,13 +99,13 @@ def _check(generator: Generator, path: Path, image: Tensor) -> None:
 
 
 def _convolutions(model: onnx.ModelProto) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return weight and bias of every convolution, in the order in which they are computed."""
+    """Return weight and bias of every convolution, in the order in which they are first computed.
+
+    Where the network looks at a frame in several sizes, they are computed several times.
+    """
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    return [
-        (values[node.input[1]].copy(), values[node.input[2]].copy())
-        for node in model.graph.node
-        if node.op_type == 'Conv'
-    ]
+    names = dict.fromkeys(tuple(n.input[1:3]) for n in model.graph.node if n.op_type == 'Conv')
+    return [(values[weight].copy(), values[bias].copy()) for weight, bias in names]
 
 
 def _layers(generator: Generator, image: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d | None]]:

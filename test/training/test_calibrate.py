@@ -14,6 +14,7 @@ from training.calibrate import calibrate
 from training.calibrate import fit_temperature
 from training.calibrate import loss
 from training.checkpoint import AVERAGED
+from training.checkpoint import MORE_SIZES
 from training.checkpoint import load_method
 from training.checkpoint import read_checkpoint
 from training.data.frames import DataError
@@ -57,7 +58,7 @@ def test_checkpoint_keeps_its_weights_and_gains_a_temperature(
 ) -> None:
     output = tmp_path / 'calibrated.ckpt'
     folders = [mini_root / 'camvid_day_train']
-    calibrate(trained / 'last.ckpt', folders, hold_out=2, output=output, size=(64, 128))
+    calibrate(trained / 'last.ckpt', folders, hold_out=2, output=output, sizes=[(64, 128)])
     before, after = (load_method(path).state_dict() for path in (trained / 'last.ckpt', output))
     assert all(torch.equal(before[name], after[name]) for name in before)
     temperature = Temperature(**read_checkpoint(output)[TEMPERATURE])
@@ -68,8 +69,23 @@ def test_checkpoint_keeps_its_weights_and_gains_a_temperature(
 def test_a_mean_stays_known_as_one(trained: Path, mini_root: Path, tmp_path: Path) -> None:
     averaged, output = tmp_path / 'mean.ckpt', tmp_path / 'calibrated.ckpt'
     average([trained / 'last.ckpt', trained / 'last.ckpt'], averaged)
-    calibrate(averaged, [mini_root / 'camvid_day_train'], 2, output, size=(64, 128))
+    calibrate(averaged, [mini_root / 'camvid_day_train'], 2, output, sizes=[(64, 128)])
     assert read_checkpoint(output)[AVERAGED] == [str(trained / 'last.ckpt')] * 2
+
+
+def test_further_sizes_are_kept_and_calibrated_for(
+    trained: Path, mini_root: Path, tmp_path: Path
+) -> None:
+    found = []
+    for sizes in ([(64, 128)], [(64, 128), (64, 64), (128, 192)]):
+        output = tmp_path / 'calibrated.ckpt'
+        folders = [mini_root / 'camvid_day_train']
+        calibrate(trained / 'last.ckpt', folders, 2, output, sizes=sizes)
+        saved = read_checkpoint(output)
+        assert saved[MORE_SIZES] == [list(size) for size in sizes[1:]]
+        load_method(output)
+        found.append(saved[TEMPERATURE])
+    assert found[0] != found[1]
 
 
 def test_no_held_out_frame_is_an_error(trained: Path, mini_root: Path) -> None:

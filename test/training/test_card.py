@@ -54,7 +54,9 @@ def test_every_stage_says_what_it_started_from(
     proto = onnx.load(str(channel_model))
     made = {
         'training': json.dumps(stages),
-        'recipe': json.dumps({'averaged': ['second.ckpt', 'third.ckpt']}),
+        'recipe': json.dumps(
+            {'averaged': ['second.ckpt', 'third.ckpt'], 'more_sizes': [[32, 64], [96, 128]]}
+        ),
     }
     kept = {entry.key: entry.value for entry in proto.metadata_props}
     onnx.helper.set_model_props(proto, {**kept, **made})
@@ -63,6 +65,7 @@ def test_every_stage_says_what_it_started_from(
     assert write_card(model, data_root) == 0
     text = model.with_suffix('.md').read_text()
     assert 'mean of those of second.ckpt and third.ckpt.' in text
+    assert '64x32, 128x96, with the same weights' in text
     rows = [row for row in text.splitlines() if '| no |' in row]
     assert ['EfficientNet-Lite0' in row for row in rows] == [True, False, False]
     assert ['EfficientNet-Lite2' in row for row in rows] == [False, True, False]

@@ -17,6 +17,7 @@ from nightseg_ros.core.labels import NAMES
 from nightseg_ros.core.model import load_model
 from nightseg_ros.core.self_check import load_reference
 from training import __main__ as cli
+from training.calibrate import calibrate
 from training.checkpoint import CheckpointError
 from training.checkpoint import load_method
 from training.data.frames import DataError
@@ -47,6 +48,18 @@ def exported(trained: Path, mini_root: Path, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope='module')
+def in_two_sizes(trained: Path, mini_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the miniature exported to look at every frame in two sizes."""
+    folder = tmp_path_factory.mktemp('in_two_sizes')
+    checkpoint, output = folder / 'calibrated.ckpt', folder / 'mini.onnx'
+    folders = [mini_root / 'camvid_day_train']
+    calibrate(trained / 'last.ckpt', folders, 2, checkpoint, sizes=[(64, 128), (64, 64)])
+    size = {'height': 64, 'width': 128}
+    export(checkpoint, output, **size, data_root=mini_root, min_agreement=0.8)
+    return output
+
+
+@pytest.fixture(scope='module')
 def released(trained: Path) -> ReleasedForm:
     """Return the same net in torch."""
     generator = load_method(trained / 'last.ckpt').generator
@@ -69,6 +82,21 @@ def test_auxiliary_heads_stay_behind(exported: Path, released: ReleasedForm) -> 
     assert not [name for name in names if 'detail_head' in name or 'boundary_head' in name]
     weights = sum(p.numel() for p in released.parameters()) * 4
     assert exported.stat().st_size < weights + 200_000
+
+
+def test_two_sizes_share_their_weights(exported: Path, in_two_sizes: Path) -> None:
+    one, two = onnx.load(str(exported)).graph, onnx.load(str(in_two_sizes)).graph
+    convolutions = [sum(n.op_type == 'Conv' for n in graph.node) for graph in (one, two)]
+    assert convolutions[1] == 2 * convolutions[0] - sum(
+        'exposure_head' in n.name for n in one.node if n.op_type == 'Conv'
+    )
+    weights = {tensor.name for tensor in two.initializer}
+    assert all(n.input[1] in weights for n in two.node if n.op_type == 'Conv')
+    assert in_two_sizes.stat().st_size < exported.stat().st_size + 100_000
+    model = load_model(in_two_sizes)
+    assert (model.height, model.width, model.has_exposure) == (64, 128, True)
+    assert json.loads(model.card['recipe'])['more_sizes'] == [[64, 64]]
+    assert json.loads(model.card['agreement_with_torch'])['onnxruntime'] > 0.995
 
 
 def test_card_says_what_it_is(exported: Path) -> None:

@@ -23,7 +23,7 @@ from training import quantize as quantize_module
 from training.__main__ import main
 from training.data.frames import DataError
 from training.data.frames import Sample
-from training.export import _to_onnx
+from training.export import to_onnx
 from training.methods.supervised import Supervised
 from training.quantization.comparison import Agreement
 from training.quantization.comparison import Masks
@@ -56,7 +56,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generator = Supervised(Student(8, 4)).generator
     released = ReleasedForm(generator.net, generator.mean, generator.std).eval()
     path = tmp_path_factory.mktemp('tiny') / 'tiny.onnx'
-    _to_onnx(released, HEIGHT, WIDTH, path)
+    to_onnx(released, HEIGHT, WIDTH, path)
     proto = onnx.load(str(path))
     onnx.helper.set_model_props(proto, {'name': 'tiny', 'licence': 'none'})
     onnx.save(proto, str(path))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +12,13 @@ from torch import nn
 from models.generator import Generator
 from models.lite_student import LiteStudent
 from models.released_form import ReleasedForm
+from models.several_sizes import in_sizes
 from nightseg_ros.core.model import IMAGE
+from training.checkpoint import MORE_SIZES
 from training.checkpoint import CheckpointError
 from training.checkpoint import load_method
 from training.data.driving_data import DrivingData
+from training.export import to_onnx
 from training.fit import fit
 from training.methods.supervised import Supervised
 from training.optimisation import PolyAdamW
@@ -102,3 +106,20 @@ def test_training_goes_on_from_the_released_model(
     trained, released = weights[f'generator.{name}'], fresh.state_dict()[name]
     assert not torch.equal(trained, released)
     assert torch.allclose(trained, released, atol=1e-4)
+
+
+def test_a_model_that_looks_in_several_sizes_is_loaded_too(
+    loaded: Generator, images: torch.Tensor, tmp_path: Path
+) -> None:
+    form = ReleasedForm(in_sizes(loaded.net, [(64, 96)]), loaded.mean, loaded.std).eval()
+    path = tmp_path / 'two_sizes.onnx'
+    to_onnx(form, 96, 128, path)
+    proto = onnx.load(str(path))
+    onnx.helper.set_model_props(proto, {'recipe': json.dumps({MORE_SIZES: [[64, 96]]})})
+    onnx.save(proto, str(path))
+    fresh = Generator(LiteStudent())
+    load_release(fresh, path, images)
+    image = torch.rand(1, 3, 96, 128)
+    with torch.inference_mode():
+        ours, theirs = (g.eval()(image).segmentation.logits for g in (fresh, loaded))
+    assert torch.allclose(ours, theirs, atol=1e-3)
