@@ -37,6 +37,12 @@ def average(checkpoints: list[Path], output: Path | None = None) -> None:
     """
     if len(checkpoints) < 2:
         raise CheckpointError(f'name two checkpoints or more to average, got {len(checkpoints)}')
+    for path in checkpoints:
+        if Path(path).suffix == '.onnx':
+            raise CheckpointError(
+                f'{path}: in a released file batch norms are folded away, and a mean of weights '
+                'needs those that were trained: give the checkpoint it was exported from'
+            )
     method = load_method(checkpoints[-1])
     saved = [read_checkpoint(path) for path in checkpoints]
     for path, checkpoint in zip(checkpoints, saved, strict=True):

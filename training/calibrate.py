@@ -24,6 +24,7 @@ from models.temperature import badness
 from nightseg_ros.core.labels import UNLABELLED
 from training.checkpoint import AVERAGED
 from training.checkpoint import MORE_SIZES
+from training.checkpoint import TEMPERATURE
 from training.checkpoint import load_method
 from training.checkpoint import read_checkpoint
 from training.data.frames import DataError
@@ -32,9 +33,6 @@ from training.data.frames import to_tensors
 from training.data.labelled_set import LabelledFrames
 from training.data.relight import Relight
 from training.methods.method import Method
-
-TEMPERATURE = 'temperature'
-"""Where a checkpoint keeps it."""
 
 LEAST = 0.25
 """Least that the temperature rises towards black and white. The fit alone trusts black as much as
@@ -73,7 +71,7 @@ def calibrate(
     """Fit the temperature of the confidence on labelled frames that training left out.
 
     Args:
-        checkpoint: file that ``python -m training fit`` wrote.
+        checkpoint: file that ``python -m training fit`` wrote, or a released ONNX file.
         folders: of the labelled frames.
         hold_out: every n-th frame was left out of training (``LabelledFrames``, ``hold_out``).
         output: the new checkpoint; null: ``calibrated.ckpt`` beside the old one.

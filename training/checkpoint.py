@@ -24,6 +24,9 @@ CONFIG = 'method'
 AVERAGED = 'averaged'
 """Where a checkpoint keeps of which files its weights are the mean, where they are."""
 
+TEMPERATURE = 'temperature'
+"""Where a checkpoint keeps the temperature of its confidence."""
+
 MORE_SIZES = 'more_sizes'
 """Where a checkpoint keeps in which further sizes its network is to look at a frame."""
 
@@ -36,7 +39,7 @@ class CheckpointError(ValueError):
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return a checkpoint of ``python -m training fit``.
+    """Return a checkpoint of ``python -m training fit``, or a released ONNX file as one.
 
     Raises:
         CheckpointError: when it does not exist, does not decode, or is something else.
@@ -44,6 +47,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f'{path} does not exist: train first (python -m training fit)')
+    if path.suffix == '.onnx':
+        from training.release_weights import as_checkpoint
+
+        return as_checkpoint(path)
     try:
         checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
@@ -69,7 +76,7 @@ def load_method(path: Path) -> Method:
     """
     checkpoint = read_checkpoint(path)
     try:
-        method = build(_without_downloads(checkpoint[CONFIG]))
+        method = build(without_downloads(checkpoint[CONFIG]))
     except (ConfigError, ValueError) as error:
         raise CheckpointError(f'{path}: {error}') from error
     load_strictly(method, checkpoint['state_dict'], path)
@@ -120,13 +127,13 @@ def load_generator(module: nn.Module, path: Path) -> None:
             load_strictly(target, weights, path)
 
 
-def _without_downloads(config: Any) -> Any:
+def without_downloads(config: Any) -> Any:
     """Return a configuration whose networks start empty: the checkpoint fills them."""
     if isinstance(config, dict):
         return {
-            key: None if key == 'weights' else _without_downloads(value)
+            key: None if key == 'weights' else without_downloads(value)
             for key, value in config.items()
         }
     if isinstance(config, list):
-        return [_without_downloads(item) for item in config]
+        return [without_downloads(item) for item in config]
     return config

@@ -27,9 +27,9 @@ from nightseg_ros.core.model import IMAGE
 from nightseg_ros.core.model import load_model
 from nightseg_ros.core.segmenter import Segmenter
 from nightseg_ros.core.self_check import reference_path
-from training.calibrate import TEMPERATURE
 from training.checkpoint import AVERAGED
 from training.checkpoint import MORE_SIZES
+from training.checkpoint import TEMPERATURE
 from training.checkpoint import load_method
 from training.checkpoint import read_checkpoint
 from training.data.frames import list_images
@@ -77,7 +77,8 @@ def export(
     calibrated for several sizes looks at every frame in all of them.
 
     Args:
-        checkpoint: a checkpoint of ``python -m training fit``.
+        checkpoint: a checkpoint of ``python -m training fit``, or a released ONNX file, to have it
+            in another size.
         output: the ONNX file.
         height: of the fixed input, a multiple of the network's stride.
         width: of the fixed input, a multiple of the network's stride.

@@ -18,6 +18,8 @@ from onnx import numpy_helper
 from torch import Tensor
 from torch import nn
 
+from models.configured import ConfigError
+from models.configured import build
 from models.generator import Generator
 from models.released_form import ReleasedForm
 from models.segmentation_output import resize
@@ -25,11 +27,18 @@ from models.several_sizes import in_sizes
 from nightseg_ros.core.model import ModelError
 from nightseg_ros.core.model import load_model
 from nightseg_ros.core.segmenter import Segmenter
+from nightseg_ros.simulation.night_drive import NightDrive
+from training.checkpoint import AVERAGED
+from training.checkpoint import CONFIG
 from training.checkpoint import MORE_SIZES
+from training.checkpoint import TEMPERATURE
 from training.checkpoint import CheckpointError
+from training.checkpoint import without_downloads
 
 MIN_AGREEMENT = 0.99
 """Share of a frame's pixels on which the network must agree with the file it was loaded from."""
+
+_STATISTICS_SIZE, _STATISTICS_FRAMES = (640, 384), 4
 
 
 @torch.no_grad()
@@ -77,6 +86,41 @@ def load_release(generator: Generator, path: Path, images: Tensor) -> None:
             hook.remove()
     _check(generator, path, images[:1])
     generator.train(mode)
+
+
+def as_checkpoint(path: Path) -> dict[str, Any]:
+    """Return a released model as the checkpoint it was exported from, as far as the file tells.
+
+    It computes what the file does. Its batch statistics are those of procedural frames: to train
+    on, ``fit`` measures them on the frames that it is to train on.
+
+    Raises:
+        CheckpointError: when the file is no released model, or does not say how it was made.
+    """
+    try:
+        card = load_model(path).card
+        recipe = json.loads(card['recipe'])
+        config = {'class_path': recipe['class_path'], 'init_args': recipe['init_args']}
+        temperature = json.loads(card.get('temperature', '{}'))
+    except (ModelError, KeyError, json.JSONDecodeError) as error:
+        raise CheckpointError(
+            f'{path} does not say how it was made (recipe in its metadata): {error}'
+        ) from error
+    try:
+        method = build(without_downloads(config))
+    except (ConfigError, ValueError) as error:
+        raise CheckpointError(f'{path}: {error}') from error
+    drive = NightDrive(*_STATISTICS_SIZE)
+    frames = np.stack([frame.night for frame in drive.frames(_STATISTICS_FRAMES)])
+    load_release(method.generator, path, torch.from_numpy(frames).permute(0, 3, 1, 2))
+    return {
+        CONFIG: method.config,
+        'state_dict': method.state_dict(),
+        'global_step': recipe['steps'],
+        AVERAGED: recipe.get(AVERAGED, []),
+        MORE_SIZES: recipe.get(MORE_SIZES, []),
+        TEMPERATURE: temperature,
+    }
 
 
 def _check(generator: Generator, path: Path, image: Tensor) -> None:

@@ -59,3 +59,9 @@ def test_another_architecture_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r'wide\.ckpt holds another architecture'):
         average(paths)
     assert not (tmp_path / 'averaged.ckpt').exists()
+
+
+def test_released_files_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / 'a.ckpt', 1)
+    with pytest.raises(CheckpointError, match=r'x\.onnx: .*folded'):
+        average([tmp_path / 'x.onnx', path])

@@ -8,13 +8,13 @@ import torch
 from models.temperature import Temperature
 from training.average import average
 from training.calibrate import LEAST
-from training.calibrate import TEMPERATURE
 from training.calibrate import Pixels
 from training.calibrate import calibrate
 from training.calibrate import fit_temperature
 from training.calibrate import loss
 from training.checkpoint import AVERAGED
 from training.checkpoint import MORE_SIZES
+from training.checkpoint import TEMPERATURE
 from training.checkpoint import load_method
 from training.checkpoint import read_checkpoint
 from training.data.frames import DataError

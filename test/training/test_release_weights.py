@@ -14,10 +14,15 @@ from models.lite_student import LiteStudent
 from models.released_form import ReleasedForm
 from models.several_sizes import in_sizes
 from nightseg_ros.core.model import IMAGE
+from nightseg_ros.core.model import load_model
+from nightseg_ros.core.segmenter import Segmenter
 from training.checkpoint import MORE_SIZES
 from training.checkpoint import CheckpointError
 from training.checkpoint import load_method
 from training.data.driving_data import DrivingData
+from training.data.frames import list_images
+from training.data.frames import read_rgb
+from training.export import export
 from training.export import to_onnx
 from training.fit import fit
 from training.methods.supervised import Supervised
@@ -123,3 +128,28 @@ def test_a_model_that_looks_in_several_sizes_is_loaded_too(
     with torch.inference_mode():
         ours, theirs = (g.eval()(image).segmentation.logits for g in (fresh, loaded))
     assert torch.allclose(ours, theirs, atol=1e-3)
+
+
+def test_a_release_is_exported_in_another_size(mini_root: Path, tmp_path: Path) -> None:
+    output = tmp_path / 'small.onnx'
+    export(RELEASED, output, 320, 544, data_root=mini_root)
+    before, after = load_model(RELEASED), load_model(output)
+    assert (after.height, after.width) == (320, 544)
+    for key in ('training', 'temperature'):
+        assert json.loads(after.card[key]) == json.loads(before.card[key])
+    recipe, same = (json.loads(model.card['recipe']) for model in (before, after))
+    assert {**recipe, MORE_SIZES: []} == same
+    frame = read_rgb(list_images(mini_root / 'campus_night' / 'images')[0])
+    labels = [Segmenter.load(path, 'onnxruntime').segment_rgb(frame) for path in (RELEASED, output)]
+    assert (labels[0].labels == labels[1].labels).mean() > 0.85
+
+
+def test_a_file_that_does_not_say_how_it_was_made_is_refused(tmp_path: Path) -> None:
+    proto = onnx.load(str(RELEASED))
+    kept = {entry.key: entry.value for entry in proto.metadata_props}
+    path = tmp_path / 'x.onnx'
+    for recipe in ('{}', '{"class_path": "os.system", "init_args": {}, "steps": 1}', 'no json'):
+        onnx.helper.set_model_props(proto, {**kept, 'recipe': recipe})
+        onnx.save(proto, str(path))
+        with pytest.raises(CheckpointError, match=r'x\.onnx'):
+            load_method(path)
