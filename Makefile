@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NIGHT := training/configs/night_student
+TRAINED := build/training/night_student_own_vehicle
 RELEASED := models/released/student
 TORCHVISION := torchvision==0.28.0
 
@@ -53,10 +54,11 @@ lint: $(READY)
 train-release: $(READY)
 	$(BIN)/python -m training fit --config $(NIGHT).yaml
 	$(BIN)/python -m training fit --config $(NIGHT).yaml --config $(NIGHT)_own_vehicle.yaml
-	$(BIN)/python -m training average '[build/training/night_student/last.ckpt, build/training/night_student_own_vehicle/last.ckpt]'
-	$(BIN)/python -m training calibrate build/training/night_student_own_vehicle/averaged.ckpt
+	$(BIN)/python -m training average '[build/training/night_student/last.ckpt, $(TRAINED)/last.ckpt]'
+	$(BIN)/python -m training calibrate $(TRAINED)/averaged.ckpt
+	$(BIN)/python -m training calibrate $(TRAINED)/averaged.ckpt --output $(TRAINED)/calibrated_512x1024.ckpt --sizes '[[512, 1024], [320, 544]]'
 	$(BIN)/python -m training export --output $(RELEASED)_384x640.onnx --height 384 --width 640
-	$(BIN)/python -m training export --output $(RELEASED)_512x1024.onnx --height 512 --width 1024
+	$(BIN)/python -m training export --checkpoint $(TRAINED)/calibrated_512x1024.ckpt --output $(RELEASED)_512x1024.onnx --height 512 --width 1024
 	$(BIN)/python -m training quantize --model $(RELEASED)_384x640.onnx
 	$(BIN)/python -m training quantize --model $(RELEASED)_512x1024.onnx --precisions '[fp16]'
 	$(BIN)/python -m training card

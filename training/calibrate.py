@@ -24,6 +24,7 @@ from models.temperature import badness
 from nightseg_ros.core.labels import UNLABELLED
 from training.checkpoint import AVERAGED
 from training.checkpoint import MORE_SIZES
+from training.checkpoint import STAGES
 from training.checkpoint import TEMPERATURE
 from training.checkpoint import load_method
 from training.checkpoint import read_checkpoint
@@ -96,7 +97,7 @@ def calibrate(
     pixels = draw_pixels(method, samples, sizes[0], seed)
     temperature = fit_temperature(pixels)
     output = Path(checkpoint).with_name('calibrated.ckpt') if output is None else Path(output)
-    keys = ('method', 'state_dict', 'global_step', AVERAGED)
+    keys = ('method', 'state_dict', 'global_step', AVERAGED, STAGES)
     kept = {key: saved[key] for key in keys if key in saved}
     found = {TEMPERATURE: temperature._asdict(), MORE_SIZES: [list(size) for size in sizes[1:]]}
     torch.save({**kept, **found}, output)

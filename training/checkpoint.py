@@ -30,6 +30,9 @@ TEMPERATURE = 'temperature'
 MORE_SIZES = 'more_sizes'
 """Where a checkpoint keeps in which further sizes its network is to look at a frame."""
 
+STAGES = 'training'
+"""Where a checkpoint, and a released file, keep the options of the trainings that led to it."""
+
 SHOWN = 6
 """Differing keys that a message names."""
 

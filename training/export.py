@@ -29,6 +29,7 @@ from nightseg_ros.core.segmenter import Segmenter
 from nightseg_ros.core.self_check import reference_path
 from training.checkpoint import AVERAGED
 from training.checkpoint import MORE_SIZES
+from training.checkpoint import STAGES
 from training.checkpoint import TEMPERATURE
 from training.checkpoint import load_method
 from training.checkpoint import read_checkpoint
@@ -124,7 +125,7 @@ def export(
             'classes': json.dumps(NAMES),
             'data': DATA,
             'recipe': json.dumps({**method.config, **made}),
-            'training': json.dumps(training_stages(Path(checkpoint))),
+            STAGES: json.dumps(saved.get(STAGES) or training_stages(Path(checkpoint))),
             'temperature': json.dumps(temperature._asdict()),
             'licence': LICENCE,
             'metrics': json.dumps(metrics),
@@ -150,7 +151,7 @@ def training_stages(checkpoint: Path) -> list[dict[str, Any]]:
     of a released model that a training started from; where there is none, nothing is known.
     """
     if checkpoint.suffix == '.onnx':
-        return json.loads(load_model(checkpoint).card.get('training', '[]'))
+        return json.loads(load_model(checkpoint).card.get(STAGES, '[]'))
     path = checkpoint.parent / CONFIG
     if not path.is_file():
         return []

@@ -31,6 +31,7 @@ from nightseg_ros.simulation.night_drive import NightDrive
 from training.checkpoint import AVERAGED
 from training.checkpoint import CONFIG
 from training.checkpoint import MORE_SIZES
+from training.checkpoint import STAGES
 from training.checkpoint import TEMPERATURE
 from training.checkpoint import CheckpointError
 from training.checkpoint import without_downloads
@@ -101,7 +102,8 @@ def as_checkpoint(path: Path) -> dict[str, Any]:
         card = load_model(path).card
         recipe = json.loads(card['recipe'])
         config = {'class_path': recipe['class_path'], 'init_args': recipe['init_args']}
-        temperature = json.loads(card.get('temperature', '{}'))
+        temperature = json.loads(card.get(TEMPERATURE, '{}'))
+        stages = json.loads(card.get(STAGES, '[]'))
     except (ModelError, KeyError, json.JSONDecodeError) as error:
         raise CheckpointError(
             f'{path} does not say how it was made (recipe in its metadata): {error}'
@@ -120,6 +122,7 @@ def as_checkpoint(path: Path) -> dict[str, Any]:
         AVERAGED: recipe.get(AVERAGED, []),
         MORE_SIZES: recipe.get(MORE_SIZES, []),
         TEMPERATURE: temperature,
+        STAGES: stages,
     }
 
 
