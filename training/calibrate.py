@@ -82,11 +82,14 @@ def calibrate(
 
     Raises:
         CheckpointError: when the checkpoint cannot be read.
-        DataError: when there are no frames.
+        DataError: when there are no frames, or ``sizes`` are none, or none for the network.
     """
     saved = read_checkpoint(checkpoint)
     method = load_method(checkpoint)
     method.to('cuda' if torch.cuda.is_available() else 'cpu')
+    stride = getattr(method.generator.net, 'stride', 1)
+    if not sizes or any(side % stride for size in sizes for side in size):
+        raise DataError(f'sizes are heights and widths in multiples of {stride}, got {sizes}')
     sets = [
         LabelledFrames(f, cache=False, mend=True, hold_out=hold_out, held_out=True) for f in folders
     ]

@@ -92,8 +92,8 @@ def load_release(generator: Generator, path: Path, images: Tensor) -> None:
 def as_checkpoint(path: Path) -> dict[str, Any]:
     """Return a released model as the checkpoint it was exported from, as far as the file tells.
 
-    It computes what the file does. Its batch statistics are those of procedural frames: to train
-    on, ``fit`` measures them on the frames that it is to train on.
+    Its network computes what the file's does, and several sizes are noted for the next export. Its
+    batch statistics are those of procedural frames; ``fit`` measures them on those it trains on.
 
     Raises:
         CheckpointError: when the file is no released model, or does not say how it was made.

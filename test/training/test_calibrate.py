@@ -88,6 +88,14 @@ def test_further_sizes_are_kept_and_calibrated_for(
     assert found[0] != found[1]
 
 
+@pytest.mark.parametrize('sizes', [[], [(60, 128)], [(64, 128), (64, 100)]])
+def test_sizes_that_the_network_cannot_take_are_an_error(
+    sizes: list[tuple[int, int]], trained: Path, mini_root: Path
+) -> None:
+    with pytest.raises(DataError, match='multiples of'):
+        calibrate(trained / 'last.ckpt', [mini_root / 'camvid_day_train'], 2, sizes=sizes)
+
+
 def test_no_held_out_frame_is_an_error(trained: Path, mini_root: Path) -> None:
     with pytest.raises(DataError, match='no frame is held out'):
         calibrate(trained / 'last.ckpt', [mini_root / 'camvid_day_train'], hold_out=10)
