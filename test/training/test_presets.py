@@ -29,6 +29,7 @@ PARTS = (
     'night_student_large',
     'night_student_nights',
     'night_student_own_vehicle',
+    'small_batches',
 )
 PRESETS = sorted(path.stem for path in CONFIGS.glob('*.yaml') if path.stem not in PARTS)
 
