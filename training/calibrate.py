@@ -26,7 +26,7 @@ from training.checkpoint import AVERAGED
 from training.checkpoint import MORE_SIZES
 from training.checkpoint import STAGES
 from training.checkpoint import TEMPERATURE
-from training.checkpoint import load_method
+from training.checkpoint import method_of
 from training.checkpoint import read_checkpoint
 from training.data.frames import DataError
 from training.data.frames import Sample
@@ -85,7 +85,7 @@ def calibrate(
         DataError: when there are no frames, or ``sizes`` are none, or none for the network.
     """
     saved = read_checkpoint(checkpoint)
-    method = load_method(checkpoint)
+    method = method_of(saved, checkpoint)
     method.to('cuda' if torch.cuda.is_available() else 'cpu')
     stride = getattr(method.generator.net, 'stride', 1)
     if not sizes or any(side % stride for size in sizes for side in size):

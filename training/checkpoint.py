@@ -77,7 +77,11 @@ def load_method(path: Path) -> Method:
     Raises:
         CheckpointError: as :func:`read_checkpoint`, and when its weights do not fit the code.
     """
-    checkpoint = read_checkpoint(path)
+    return method_of(read_checkpoint(path), path)
+
+
+def method_of(checkpoint: Mapping[str, Any], path: Path) -> Method:
+    """Return the method of a checkpoint that was read from ``path``, as :func:`load_method`."""
     try:
         method = build(without_downloads(checkpoint[CONFIG]))
     except (ConfigError, ValueError) as error:

@@ -31,7 +31,7 @@ from training.checkpoint import AVERAGED
 from training.checkpoint import MORE_SIZES
 from training.checkpoint import STAGES
 from training.checkpoint import TEMPERATURE
-from training.checkpoint import load_method
+from training.checkpoint import method_of
 from training.checkpoint import read_checkpoint
 from training.data.frames import list_images
 from training.data.frames import read_rgb
@@ -87,7 +87,8 @@ def export(
         parity_frames: folder under it whose frames are compared.
         min_agreement: share of pixels on which every CPU backend must agree with torch.
     """
-    method = load_method(checkpoint)
+    saved = read_checkpoint(checkpoint)
+    method = method_of(saved, checkpoint)
     generator = method.generator
     if generator.relighting is not None or not isinstance(generator.net, Onboard):
         raise ExportError(
@@ -99,7 +100,6 @@ def export(
     stride = generator.net.stride
     if height % stride or width % stride:
         raise ExportError(f'height and width must be multiples of {stride}, got {height}x{width}')
-    saved = read_checkpoint(checkpoint)
     temperature = Temperature(**saved.get(TEMPERATURE, {}))
     more_sizes = saved.get(MORE_SIZES, [])
     net = in_sizes(generator.net, more_sizes)
