@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
+from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,14 +120,15 @@ def export(
         metrics = measure(Segmenter.load(draft), Path(data_root))
         averaged = saved.get(AVERAGED, [])
         made = {'steps': saved['global_step'], AVERAGED: averaged, MORE_SIZES: more_sizes}
+        stages = saved.get(STAGES) or training_stages(Path(checkpoint))
         card = {
             'name': output.stem,
             'version': __version__,
             'input': f'{IMAGE}: uint8 [1,{height},{width},3] RGB',
             'classes': json.dumps(NAMES),
-            'data': DATA,
+            'data': describe_data(stages),
             'recipe': json.dumps({**method.config, **made}),
-            STAGES: json.dumps(saved.get(STAGES) or training_stages(Path(checkpoint))),
+            STAGES: json.dumps(stages),
             'temperature': json.dumps(temperature._asdict()),
             'licence': LICENCE,
             'metrics': json.dumps(metrics),
@@ -159,6 +162,20 @@ def training_stages(checkpoint: Path) -> list[dict[str, Any]]:
     initial = config.get('initial')
     before = training_stages(Path(initial)) if initial else []
     return [*before, config]
+
+
+def describe_data(stages: Sequence[Mapping[str, Any]]) -> str:
+    """Return what was trained on, for people; stages as :func:`training_stages` returns them."""
+    nights = {
+        Path(frames['init_args']['root']).name: None
+        for stage in stages
+        for frames in stage.get('data', {}).get('init_args', {}).get('nights') or []
+    }
+    if not nights:
+        return DATA
+    return (
+        f'{DATA}; images of {", ".join(nights)}, labelled by the network itself at an earlier stage'
+    )
 
 
 def to_onnx(released: ReleasedForm, height: int, width: int, path: Path) -> None:

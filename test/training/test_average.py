@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from models.student import Student
 from training.__main__ import main
@@ -11,6 +13,7 @@ from training.average import average
 from training.checkpoint import CheckpointError
 from training.checkpoint import load_method
 from training.checkpoint import read_checkpoint
+from training.data.driving_data import DrivingData
 from training.methods.source_only import SourceOnly
 
 
@@ -65,3 +68,34 @@ def test_released_files_are_refused(tmp_path: Path) -> None:
     path = save(tmp_path / 'a.ckpt', 1)
     with pytest.raises(CheckpointError, match=r'x\.onnx: .*folded'):
         average([tmp_path / 'x.onnx', path])
+
+
+def test_statistics_are_measured_on_crops_of_the_last_training(
+    tmp_path: Path, mini_data: Callable[..., DrivingData]
+) -> None:
+    paths = [save(tmp_path / f'{seed}.ckpt', seed) for seed in (1, 2)]
+    config = {'data': mini_data().config, 'steps': 7}
+    (tmp_path / 'config.yaml').write_text(yaml.safe_dump(config))
+    average(paths, tmp_path / 'before.ckpt')
+    average(paths, tmp_path / 'after.ckpt', crops=4)
+    before, after = (
+        read_checkpoint(tmp_path / f'{name}.ckpt')['state_dict'] for name in ('before', 'after')
+    )
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    statistics = {name for name in before if 'running_' in name or 'num_batches' in name}
+    # Those of branches that only training has stay as they are born.
+    used = {name for name in statistics if 'detail' not in name and 'boundary' not in name}
+    assert used <= changed <= statistics
+    load_method(tmp_path / 'after.ckpt')
+    average(paths, tmp_path / 'again.ckpt', crops=4)
+    again = read_checkpoint(tmp_path / 'again.ckpt')['state_dict']
+    assert all(torch.equal(after[name], again[name]) for name in after)
+
+
+def test_crops_need_to_know_the_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [save(tmp_path / f'{seed}.ckpt', seed) for seed in (1, 2)]
+    assert main(['average', f'[{paths[0]}, {paths[1]}]', '--crops', '4']) == 2
+    assert 'config.yaml does not exist' in capsys.readouterr().err
+    assert not (tmp_path / 'averaged.ckpt').exists()

@@ -24,8 +24,10 @@ from training.data.frames import DataError
 from training.data.frames import list_images
 from training.data.frames import read_rgb
 from training.evaluation.measure import MEASURING_SETS
+from training.export import DATA
 from training.export import ExportError
 from training.export import check_parity
+from training.export import describe_data
 from training.export import export
 from training.export import training_stages
 from training.methods.supervised import Supervised
@@ -227,3 +229,15 @@ def test_stages_before_a_release_are_those_in_its_card(tmp_path: Path) -> None:
         *before,
         {'initial': str(release), 'steps': 7},
     ]
+
+
+def test_the_card_names_the_nights_that_the_network_labelled_itself() -> None:
+    day = {'data': {'init_args': {'sources': [], 'nights': []}}}
+    nights = [
+        {'class_path': 'LabelledFrames', 'init_args': {'root': f'data/{name}', 'labels': 'x'}}
+        for name in ('campus_night', 'camvid_dusk_dev', 'camvid_dusk_dev')
+    ]
+    later = {'data': {'init_args': {'nights': nights}}}
+    assert describe_data([day]) == DATA
+    assert describe_data([]) == DATA
+    assert 'images of campus_night, camvid_dusk_dev, labelled' in describe_data([day, later])

@@ -27,6 +27,7 @@ PARTS = (
     'shared_frames',
     'with_cityscapes',
     'night_student_large',
+    'night_student_longer',
     'night_student_nights',
     'night_student_own_vehicle',
     'small_batches',
@@ -159,7 +160,7 @@ def test_later_stages_learn_from_own_vehicles_and_labelled_nights(
         'class_path': 'LabelledFrames',
         'init_args': {'root': str(nights), 'labels': str(labels)},
     }
-    parts = ('night_student', 'night_student_own_vehicle', 'night_student_nights')
+    parts = ['night_student', *(f'night_student_{p}' for p in ('own_vehicle', 'nights', 'longer'))]
     stages = [CONFIGS / f'{part}.yaml' for part in parts]
     arguments = [
         *(part for path in stages for part in ('--config', str(path))),
